@@ -1,0 +1,1 @@
+"""Read-only over runs: figures and the commands that draw them."""

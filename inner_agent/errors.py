@@ -1,0 +1,30 @@
+"""The vocabulary of failure, in one place.
+
+Three kinds are kept apart because they are treated differently everywhere:
+
+* ``UserError``: somebody asked for something that can't be done.  One line, exit status 2.
+* ``ProviderError``: an endpoint failed.  It is never a score: the work is owed, not lost.
+* ``BudgetExhausted``: a limit that the user set was reached.  Stopping is clean; resuming goes on.
+
+What a harness does wrong is not an exception at all but data: the ``reason`` of its paper result.
+"""
+
+
+class UserError(Exception):
+    """Bad input.  The text is one line: what is wrong, where, what to do."""
+
+
+class ProviderError(Exception):
+    """An endpoint gave no usable reply after all retries (429, 5xx, time-out, broken body)."""
+
+
+class RequestRejected(ProviderError):
+    """The endpoint refuses this very request (400, 422): too long or malformed; no retry helps."""
+
+
+class EndpointRefused(ProviderError, UserError):
+    """An endpoint will never answer as configured: bad key, unknown model, no such path."""
+
+
+class BudgetExhausted(Exception):
+    """The next call might pass a limit of ``[budget]``; nothing was sent."""

@@ -1,0 +1,42 @@
+"""Prompts are files; rendering is strict and their hash goes into every record.
+
+A placeholder is written ``${name}`` (``string.Template``), so that the braces of JSON examples
+need no escaping.  A missing or an unexpected value is a programming error and raises.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Template
+
+HERE = Path(__file__).parent / "prompts"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt template with the sha256 of its text."""
+
+    name: str
+    template: Template
+    sha256: str
+
+    def render(self, **values: str) -> str:
+        """Fill every placeholder.  Raises ``ValueError`` when names don't match exactly."""
+        wanted = set(self.template.get_identifiers())
+        if wanted != set(values):
+            raise ValueError(f"prompt {self.name} wants {sorted(wanted)}, got {sorted(values)}")
+        return self.template.substitute(values)
+
+
+@cache
+def load(name: str, folder: Path = HERE) -> Prompt:
+    """Read ``folder/name.md``."""
+    text = (folder / f"{name}.md").read_text(encoding="utf-8").strip()
+    return Prompt(name, Template(text), hashlib.sha256(text.encode()).hexdigest())
+
+
+def block(tag: str, text: str) -> str:
+    """Wrap untrusted text in a tag that it can't close itself."""
+    safe = text.replace(f"</{tag}", f"<\\/{tag}").strip()
+    return f"<{tag}>\n{safe}\n</{tag}>"

@@ -1,0 +1,177 @@
+"""The trusted roles: solvers and judge.
+
+Their prompts are fixed files, out of the harness's reach (Autodata, "Hacking & limitations": an
+agent once told the weak solver to be weak).  A solver sees context and question only; the judge
+sees the rubric and never the reference answer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inner_agent import prompts, strict_json
+from inner_agent.calls import Usage
+from inner_agent.items import Criterion, Item, first_error
+from inner_agent.llm import Message, Reply
+from inner_agent.prompts import block
+from inner_agent.settings import Model
+
+Tier = Literal["weak", "strong"]
+TRIES = 3  # an empty answer or an unreadable verdict is asked for again this many times in all
+
+
+class NoAnswer(Exception):
+    """A solver or the judge gave nothing usable in all tries: SOLVER_ERROR, never a score."""
+
+
+class Ask(Protocol):
+    """``Gateway.ask``, as far as roles use it."""
+
+    async def __call__(
+        self, role: str, messages: Sequence[Message], *, sample: str,
+        top_logprobs: int = 0, usage: Usage | None = None,
+    ) -> Reply: ...  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judge on one criterion: why, and the share of it that is met, in [0, 1]."""
+
+    reason: str
+    score: float
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(strict=True)
+    id: int
+    reason: str = ""
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Sheet(BaseModel):
+    criteria: list[_Line]
+
+
+async def solve(
+    ask: Ask, tier: Tier, model: Model, item: Item, paper: str, sample: str, usage: Usage
+) -> str:
+    """One attempt: the answer text.  Raises ``NoAnswer`` when the model gives none.
+
+    With ``samples`` > 1 that many drafts are merged by the same model into one answer.
+    """
+    messages = solver_messages(item, paper if model.paper else None)
+    if model.samples == 1:
+        return await _answer(ask, tier, model, messages, sample, usage)
+    drafts = [
+        await _answer(ask, tier, model, messages, f"{sample}/s{n}", usage)
+        for n in range(model.samples)
+    ]
+    shown = "\n\n".join(block("attempt", d) for d in drafts)
+    task = f"{messages[-1]['content']}\n\n{shown}\n\n{prompts.load('aggregate').render()}"
+    merged: list[Message] = [messages[0], {"role": "user", "content": task}]
+    return await _answer(ask, tier, model, merged, f"{sample}/merged", usage)
+
+
+def solver_messages(item: Item, paper: str | None) -> list[Message]:
+    """What a solver sees: fixed prompt, the paper only as privileged information, the item."""
+    system = prompts.load("solver" if paper is None else "solver_paper").render()
+    parts = [block("paper", paper)] if paper is not None else []
+    parts += [block("context", item.context), block("question", item.question)]
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
+
+
+async def _answer(
+    ask: Ask, tier: Tier, model: Model, messages: list[Message], sample: str, usage: Usage
+) -> str:
+    for n in range(TRIES):
+        reply = await ask(tier, messages, sample=f"{sample}/t{n}", usage=usage)
+        cut = reply.finish_reason == "length" and not model.accept_truncated
+        if reply.content.strip() and not cut:
+            return reply.content
+    raise NoAnswer(f"the {tier} solver gave no complete answer in {TRIES} tries")
+
+
+async def judge(
+    ask: Ask, model: Model, item: Item, answer: str, sample: str, usage: Usage
+) -> list[Verdict]:
+    """Verdicts, one a criterion, in the rubric's order.  Raises ``NoAnswer`` after ``TRIES``."""
+    if model.judge_mode == "yes_no":
+        return [
+            await _judge_one(ask, item, c, answer, f"{sample}/c{n}", usage)
+            for n, c in enumerate(item.rubric)
+        ]
+    messages = judge_messages(item, answer)
+    reason = ""
+    for n in range(TRIES):
+        reply = await ask("judge", messages, sample=f"{sample}/t{n}", usage=usage)
+        try:
+            return _parse_sheet(reply, len(item.rubric))
+        except ValueError as e:
+            reason = str(e)
+    raise NoAnswer(f"the judge gave no readable verdict in {TRIES} tries ({reason})")
+
+
+def judge_messages(item: Item, answer: str) -> list[Message]:
+    """What the judge sees; the answer last, so that an item's attempts share a prefix."""
+    lines = (f"{n}. (weight {c.weight:g}) {c.criterion}" for n, c in enumerate(item.rubric, 1))
+    parts = [
+        block("context", item.context), block("question", item.question),
+        block("rubric", "\n".join(lines)), block("answer", answer),
+    ]  # fmt: skip
+    return [
+        {"role": "system", "content": prompts.load("judge").render()},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
+
+
+def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:
+    """Raises ``ValueError`` unless every criterion is there exactly once."""
+    if reply.finish_reason == "length":
+        raise ValueError("cut off at max_tokens")
+    try:
+        sheet = _Sheet.model_validate(strict_json.find_object(reply.content))
+    except ValidationError as e:
+        raise ValueError(first_error(e, "verdict")) from None
+    by_id = {line.id: line for line in sheet.criteria}
+    if len(sheet.criteria) != criteria or set(by_id) != set(range(1, criteria + 1)):
+        raise ValueError(f"criteria {sorted(by_id)} where 1 to {criteria} were asked for")
+    return [Verdict(by_id[n].reason, by_id[n].score) for n in range(1, criteria + 1)]
+
+
+async def _judge_one(
+    ask: Ask, item: Item, criterion: Criterion, answer: str, sample: str, usage: Usage
+) -> Verdict:
+    """Small judges: one criterion a call, yes against no by the first token's logprobs.
+
+    The score is the share of probability on yes, rounded to 0 or 1: measured on a 1.5B model,
+    it can rank yes against no but its probabilities aren't calibrated enough for halves.
+    """
+    task = "\n\n".join(
+        [
+            block("question", item.question),
+            block("answer", answer),
+            block("criterion", criterion.criterion),
+            "Does the answer meet this criterion? Reply with one word, yes or no.",
+        ]
+    )
+    messages: list[Message] = [
+        {"role": "system", "content": prompts.load("judge_yes_no").render()},
+        {"role": "user", "content": task},
+    ]
+    for n in range(TRIES):
+        reply = await ask("judge", messages, sample=f"{sample}/t{n}", top_logprobs=8, usage=usage)
+        yes, no = (_mass(reply.first_logprobs, word) for word in ("yes", "no"))
+        if yes + no > 0:
+            share = yes / (yes + no)
+            return Verdict(f"yes {share:.0%}", 1.0 if share > 0.5 else 0.0)
+    raise NoAnswer(f"the judge said neither yes nor no in {TRIES} tries")
+
+
+def _mass(logprobs: dict[str, float], word: str) -> float:
+    return sum(math.exp(p) for token, p in logprobs.items() if token.strip().lower() == word)

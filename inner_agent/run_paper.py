@@ -1,0 +1,228 @@
+"""One harness on one paper: jail, broker, verdict.
+
+The score comes from the broker's record.  A broken harness (crash, hang, junk) is a result with
+a reason; a failing provider is no result at all and raises.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from inner_agent import sandbox
+from inner_agent.broker import MAX_LINE, Broker, Record, ResultFile, Round
+from inner_agent.evaluation import Evaluator, other_verdict
+from inner_agent.gateway import Gateway
+from inner_agent.items import Item, ItemRefused
+from inner_agent.papers import PaperText
+from inner_agent.sandbox import Mode, Mount
+from inner_agent.settings import InnerConfig
+from inner_agent.trajectory import FORMAT, Steps
+
+Reason = Literal[
+    "passed", "fresh_failed", "not_accepted", "no_result", "crashed", "timed_out", "junk"
+]
+ENTRY = "harness.py"
+
+
+class PaperResult(BaseModel):
+    """What one rollout came to.  Scores are fractions; averages are of the final item (fresh
+    attempts where there were some), or of the last one evaluated."""
+
+    model_config = ConfigDict(frozen=True)
+    paper: str
+    passed: bool
+    accepted: bool
+    reason: Reason
+    rounds: int = 0
+    outcomes: dict[str, int] = {}
+    weak_avg: float | None = None
+    strong_avg: float | None = None
+    gap: float | None = None
+    other_verdict: str = "unknown"
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What every rollout of a run shares.  ``folder`` holds the papers as the jail sees them."""
+
+    config: InnerConfig
+    gateway: Gateway
+    mode: Mode
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A result, the trajectory behind it, the result.json, and what timing it had."""
+
+    result: PaperResult
+    trajectory: dict[str, Any]
+    submitted: ResultFile | None
+    item: Item | None
+    timing: dict[str, float]
+
+
+async def run_paper(
+    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool
+) -> Rollout:
+    """Run the harness in folder ``harness`` on one paper.
+
+    ``sample`` names this draw: the same harness, paper and sample replay recorded replies.
+    ``fresh``: evaluate the accepted item again with new attempts, so that many tries can't win
+    by luck.  Raises ``ProviderError`` or ``BudgetExhausted``; neither is a score.
+    """
+    started, in_flight = time.monotonic(), rig.gateway.in_flight
+    steps = Steps(paper.text)
+    evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text)
+    broker = Broker(rig.gateway, evaluator, rig.config.limits, sample, steps, evaluator.usage)
+    fault, stderr = await _converse(rig, harness, paper, broker)
+    final = None if fault else broker.accepted()
+    passed, scored = final is not None, final
+    if final and fresh and rig.config.score == "fresh":
+        scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
+        passed = bool(scored.strong and scored.strong.passed)
+    rounds = _rounds(broker)
+    result = _result(
+        paper.paper.id, fault, broker, final, passed, scored, rounds, rig.config, stderr
+    )
+    timing = {"wall_s": round(time.monotonic() - started, 3), "in_flight": float(in_flight)}
+    trajectory = {
+        "format": FORMAT,
+        "simulated": rig.config.simulated,
+        "paper": {"id": paper.paper.id, "title": paper.paper.title,
+                  "sha256": paper.paper.sha256, "cut_tokens": paper.cut_tokens},
+        "sample": sample,
+        "result": result.model_dump(),
+        "rounds": rounds,
+        "steps": steps.list,
+        "stderr": stderr,
+        "timing": timing,
+    }  # fmt: skip
+    return Rollout(result, trajectory, broker.result, final.item if final else None, timing)
+
+
+async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -> tuple[str, str]:
+    """Run the child to its end: the fault (``""`` if none) and the tail of its stderr."""
+    mounts = [
+        Mount(harness, "/harness"),
+        Mount(_paper_file(rig.folder, paper), "/work/paper.txt"),
+    ]
+    child = sandbox.start(rig.mode, [f"/harness/{ENTRY}"], mounts, rig.config.limits)
+    try:
+        reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE)
+        try:
+            fault = await broker.serve(reader, writer)
+            if not fault:
+                status = await child.wait(rig.config.limits.idle_s)
+                fault = "timed_out" if status is None else "crashed" if status else ""
+        finally:
+            child.kill()
+            writer.close()
+    finally:
+        stderr = child.close()
+    return fault, stderr
+
+
+async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
+    """Weak, then strong, with new samples.  An unusable reply is drawn again: never a score."""
+    record = Record(item)
+    for n in range(3):
+        record.weak = await evaluator.weak(item, f"{sample}{n}")
+        steps.evaluated("fresh", "weak_only", item, record.weak)
+        if record.weak.passed:
+            record.strong = await evaluator.strong(item, f"{sample}{n}", record.weak)
+            steps.evaluated("fresh", "strong_only", item, record.strong)
+        if "SOLVER_ERROR" not in (record.weak.status, record.strong and record.strong.status):
+            break
+    return record
+
+
+def _paper_file(folder: Path, paper: PaperText) -> Path:
+    """The paper as the jail sees it: cut, named by its content, written once."""
+    digest = hashlib.sha256(paper.text.encode()).hexdigest()[:32]
+    path = folder / f"{digest}.txt"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(paper.text, encoding="utf-8")
+        part.rename(path)
+    return path
+
+
+def _rounds(broker: Broker) -> list[dict[str, Any]]:
+    """The submitted rounds, each with the outcome that the record (not the harness) gives it."""
+    rounds = broker.result.rounds if broker.result else []
+    return [_round(broker, r) for r in rounds]
+
+
+def _round(broker: Broker, r: Round) -> dict[str, Any]:
+    assert broker.result is not None
+    try:
+        record = broker.records.get(broker.result.item_of(r).sha256)
+        outcome = _outcome(r, record)
+    except ItemRefused:
+        record, outcome = None, "invalid_item"
+    return {
+        "round": r.refinement_round,
+        "question_type": broker.result.question_type,
+        "question": r.question,
+        "context": r.context,
+        "reference_answer": r.reference_answer,
+        "rubric": r.rubric,
+        "outcome": outcome,
+        "feedback": r.quality_verifier_kimi_feedback,
+        "weak": record.weak.scores if record and record.weak else None,
+        "strong": record.strong.scores if record and record.strong else None,
+    }
+
+
+def _outcome(r: Round, record: Record | None) -> str:
+    if not r.quality_verifier_kimi_passed:
+        return "failed_quality_check"
+    if record is None or record.weak is None:
+        return "unfinished"
+    if not record.weak.passed:
+        return "weak_zero" if min(record.weak.scores) <= 0 else "too_easy"
+    if record.strong is None:
+        return "unfinished"
+    return "accepted" if record.strong.passed else "failed_on_strong"
+
+
+def _result(
+    paper: str, fault: str, broker: Broker, final: Record | None, passed: bool,
+    scored: Record | None, rounds: list[dict[str, Any]], config: InnerConfig, stderr: str,
+) -> PaperResult:  # fmt: skip
+    reason: Any = fault or ("passed" if passed else "fresh_failed" if final else "not_accepted")
+    if not fault and broker.result is None:
+        reason = "no_result"
+    shown = scored or next(reversed(broker.records.values()), None)
+    weak, strong = (shown.weak, shown.strong) if shown else (None, None)
+    usage = broker.usage
+    return PaperResult(
+        paper=paper,
+        passed=passed,
+        accepted=final is not None,
+        reason=reason,
+        rounds=len(rounds),
+        outcomes=dict(sorted(Counter(r["outcome"] for r in rounds).items())),
+        weak_avg=weak.weak_avg if weak else None,
+        strong_avg=strong.strong_avg if strong else None,
+        gap=strong.gap if strong else None,
+        other_verdict=other_verdict(weak, strong, config),
+        calls=usage.calls,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        usd=round(usage.usd, 9),
+        detail=stderr.strip().splitlines()[-1][:300] if fault and stderr.strip() else "",
+    )

@@ -1,0 +1,235 @@
+"""The jail that a harness runs in.
+
+Covered by bubblewrap: no network (not even loopback), no host files but a read-only system
+runtime, the harness's own tree and its one paper; no host processes, no signals to them, no
+parent environment, no new namespaces, private ``/work`` and ``/tmp`` in memory with a size cap.
+By rlimits: address space, CPU seconds, file size, open files, no core dumps.  By the parent: an
+idle deadline, and the whole process namespace killed at the end.
+
+Not covered: a kernel exploit; timing side channels; the number of processes when metaopt itself
+runs as root (the kernel exempts root from that limit), which then ends with the deadline.
+
+With ``none`` only the environment is cleared and the rlimits hold: use it for harnesses you trust.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Literal
+
+from inner_agent.errors import UserError
+from inner_agent.settings import InnerConfig, Limits
+
+Mode = Literal["bubblewrap", "none"]
+TAIL_BYTES = 8_000
+INSTALL = "install bubblewrap (Debian: apt-get install bubblewrap)"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host path shown read-only (or writable) inside the jail."""
+
+    host: Path
+    inside: str
+    writable: bool = False
+
+
+@dataclass(slots=True)
+class Child:
+    """A jailed process, its end of the socket, and what it wrote to stderr."""
+
+    process: subprocess.Popen[bytes]
+    sock: socket.socket
+    errors: IO[bytes]
+    scratch: tempfile.TemporaryDirectory[str] | None
+
+    async def wait(self, timeout_s: float) -> int | None:
+        """The exit status, or ``None`` when it still runs after ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await _exited(self.process.pid)
+        return self.process.poll()
+
+    def kill(self) -> None:
+        """End it and everything it started; safe to call twice."""
+        # The socket first: a grandchild that left the session may still hold the other end.
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def close(self) -> str:
+        """Kill, release everything, and return the tail of stderr."""
+        self.kill()
+        self.sock.close()
+        size = self.errors.seek(0, os.SEEK_END)
+        self.errors.seek(max(0, size - TAIL_BYTES))
+        tail = self.errors.read().decode("utf-8", "replace")
+        self.errors.close()
+        if self.scratch:
+            self.scratch.cleanup()
+        return tail
+
+
+def choose_mode(config: InnerConfig) -> Mode:
+    """The jail for this config.  Raises ``UserError`` when real endpoints would run without one."""
+    wanted = config.sandbox.mode
+    if wanted == "none":
+        return "none"
+    problem = bubblewrap_problem()
+    if problem is None:
+        return "bubblewrap"
+    real = any(config.endpoints[m.endpoint].kind != "simulator" for m in config.models.values())
+    if wanted == "bubblewrap" or real:
+        raise UserError(
+            f'sandbox: {problem}; {INSTALL}, or set sandbox.mode = "none" to run model-written'
+            " code unconfined"
+        )
+    return "none"
+
+
+@cache
+def bubblewrap_problem() -> str | None:
+    """Why bubblewrap can't be used here, or ``None``; it is really run once."""
+    if not shutil.which("bwrap"):
+        return "bubblewrap isn't installed"
+    trial = [*_bubblewrap([]), "--", str(_python()), "-I", "-S", "-c", "pass"]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"bubblewrap doesn't work here ({last})"
+
+
+def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Limits) -> Child:
+    """Start ``python -I -S -B script…`` in the jail with a socket in ``METAOPT_FD``.
+
+    ``script`` and ``mounts`` name paths inside the jail; in mode ``none`` they are mapped to the
+    host's.  The working directory is ``/work`` (a temporary folder in mode ``none``).
+    """
+    ours, theirs = socket.socketpair()
+    errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
+    fd = str(theirs.fileno())
+    scratch = None
+    python = [str(_python()), "-I", "-S", "-B"]
+    if mode == "bubblewrap":
+        command = [
+            *_bubblewrap(mounts, limits),
+            "--setenv",
+            "METAOPT_FD",
+            fd,
+            "--",
+            *python,
+            *script,
+        ]
+        cwd = None
+    else:
+        scratch = tempfile.TemporaryDirectory(prefix="metaopt-")
+        inside = _lay_out(Path(scratch.name), mounts)
+        command, cwd = [*python, *map(inside, script)], scratch.name
+    try:
+        process = subprocess.Popen(
+            [*_rlimits(limits), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=errors, pass_fds=[theirs.fileno()], start_new_session=True, cwd=cwd,
+            env={"METAOPT_FD": fd, "PATH": os.defpath},
+        )  # fmt: skip
+    finally:
+        theirs.close()
+    return Child(process, ours, errors, scratch)
+
+
+def _bubblewrap(mounts: Sequence[Mount], limits: Limits | None = None) -> list[str]:
+    size = str((limits.file_mb if limits else 1) * 2**20)
+    command = [
+        "bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent",
+        "--new-session", "--clearenv", "--cap-drop", "ALL", "--hostname", "jail",
+        *_runtime(), "--dev", "/dev", "--size", size, "--tmpfs", "/tmp",
+        "--size", size, "--tmpfs", "/work",
+    ]  # fmt: skip
+    for m in mounts:
+        command += ["--bind" if m.writable else "--ro-bind", str(m.host), m.inside]
+    return [*command, "--chdir", "/work"]
+
+
+@cache
+def _runtime() -> tuple[str, ...]:
+    """Read-only binds of what an interpreter needs: system libraries and its own prefix."""
+    binds: list[str] = ["--ro-bind", "/usr", "/usr"]
+    for name in ("lib", "lib64", "bin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            binds += ["--symlink", os.readlink(path), str(path)]
+        elif path.exists():
+            binds += ["--ro-bind", str(path), str(path)]
+    prefix = Path(sys.base_prefix)
+    if not prefix.is_relative_to("/usr"):
+        binds += ["--ro-bind", str(prefix), str(prefix)]
+    return tuple(binds)
+
+
+@cache
+def _python() -> Path:
+    """The real interpreter: a virtual environment's link would lead out of the jail."""
+    return Path(sys.executable).resolve()
+
+
+@cache
+def _prlimit() -> str | None:
+    return shutil.which("prlimit")
+
+
+def _rlimits(limits: Limits) -> list[str]:
+    """A prefix that sets the limits before anything else runs (in the parent it would need a
+    fork hook, which is unsafe with threads)."""
+    if not _prlimit():
+        return []
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = min(256, hard) if hard > 0 else 256
+    return [
+        str(_prlimit()), f"--as={limits.memory_mb * 2**20}", f"--cpu={limits.cpu_s}",
+        f"--fsize={limits.file_mb * 2**20}", f"--nofile={files}", "--core=0", "--",
+    ]  # fmt: skip
+
+
+def _lay_out(scratch: Path, mounts: Sequence[Mount]) -> Callable[[str], str]:
+    """Mode ``none``: copy what belongs into the working folder, map the other paths."""
+    known = {m.inside: str(m.host) for m in mounts}
+    for m in mounts:
+        if m.inside.startswith("/work/"):
+            shutil.copy(m.host, scratch / Path(m.inside).name)
+
+    def inside(argument: str) -> str:
+        for prefix, host in known.items():
+            if argument == prefix or argument.startswith(prefix + "/"):
+                return host + argument[len(prefix) :]
+        return argument
+
+    return inside
+
+
+async def _exited(pid: int) -> None:
+    """Wait for a child by its pidfd: no thread, no signal handler, no polling."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(fd, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)

@@ -1,0 +1,223 @@
+"""What the inner loop is told: endpoints, models, criteria, limits, sandbox, budget.
+
+Frozen models; an unknown key is an error that names the nearest known one.  Units are in the
+names: seconds ``_s``, megabytes ``_mb``, USD per million tokens in ``Price``.
+"""
+
+import difflib
+import tomllib
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inner_agent.criteria import Criteria
+from inner_agent.errors import UserError
+from inner_agent.items import first_error
+from inner_agent.simulator.parameters import SimulatorParameters
+
+Role = Literal[
+    "main_agent", "challenger", "quality_verifier",
+    "weak", "strong", "judge",
+    "analyzer", "implementer",
+]  # fmt: skip
+HARNESS_ROLES: tuple[Role, ...] = ("main_agent", "challenger", "quality_verifier")
+INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge")
+OUTER_TABLES = ("harness", "search")  # the outer loop's tables in the same file
+
+M = TypeVar("M", bound=BaseModel)
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Price(Strict):
+    """USD per million tokens."""
+
+    input: Annotated[float, Field(ge=0)] = 0.0
+    output: Annotated[float, Field(ge=0)] = 0.0
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+
+    def usd(self, prompt: int, completion: int, cached: int = 0) -> float:
+        """The cost of one call, given its token counts."""
+        rate = self.input if self.cached_input is None else self.cached_input
+        paid = (prompt - cached) * self.input + cached * rate + completion * self.output
+        return paid / 1e6
+
+
+class Endpoint(Strict):
+    """A server with the OpenAI chat-completions interface, or the embedded simulator."""
+
+    kind: Literal["openai", "simulator"] = "openai"
+    base_url: str = ""
+    api_key_env: str = ""
+    max_in_flight: Positive = 64
+    requests_per_minute: Positive | None = None
+    timeout_s: PositiveFloat = 600.0
+    max_retries: Annotated[int, Field(ge=0)] = 8
+    price: Price = Price()
+    simulator: SimulatorParameters = SimulatorParameters()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Endpoint":
+        if self.kind == "openai" and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url must start with http:// or https://")
+        return self
+
+
+class Model(Strict):
+    """One role's model: where, which, how it samples.
+
+    The last four are a solver's mode (Autodata: weak and strong may be one model in two
+    modes): ``attempts`` per question, ``samples`` merged into one answer, the paper's text as
+    privileged information, and whether an answer cut off at ``max_tokens`` counts.
+    """
+
+    endpoint: str
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    max_tokens: Positive = 4096
+    price: Price | None = None
+    attempts: Positive = 3
+    samples: Positive = 1
+    paper: bool = False
+    accept_truncated: bool = False
+    judge_mode: Literal["rubric", "yes_no"] = "rubric"
+
+
+class Papers(Strict):
+    """Where papers are; ``path`` may use environment variables."""
+
+    path: str
+    split: str = ""
+    max_paper_tokens: Positive = 24_000
+
+
+class Limits(Strict):
+    """What one rollout may use.  ``idle_s`` is the harness's own time between two requests;
+    waiting for models isn't counted, so a slow provider is never a score."""
+
+    items: Positive = 8
+    chats: Positive = 160
+    idle_s: PositiveFloat = 120.0
+    cpu_s: Positive = 60
+    memory_mb: Positive = 512
+    file_mb: Positive = 16
+    rollouts_in_flight: Positive = 64
+
+
+class Sandbox(Strict):
+    """``auto``: bubblewrap; without it only simulated runs go on.  ``none``: set by hand."""
+
+    mode: Literal["auto", "bubblewrap", "none"] = "auto"
+
+
+class Cap(Strict):
+    """A limit on spending; ``None`` is no limit."""
+
+    usd: Annotated[float, Field(ge=0)] | None = None
+    calls: Annotated[int, Field(ge=0)] | None = None
+    tokens: Annotated[int, Field(ge=0)] | None = None
+
+
+class Budget(Cap):
+    """The run's caps and, by role, further ones; ``wall_s`` counts from each start of the run."""
+
+    wall_s: PositiveFloat | None = None
+    roles: dict[Role, Cap] = {}
+
+
+class InnerConfig(Strict):
+    """Everything that the trusted side of one rollout needs."""
+
+    seed: int = 0
+    papers: Papers
+    endpoints: dict[str, Endpoint]
+    models: dict[Role, Model]
+    criteria: Criteria = Criteria()
+    score: Literal["fresh", "in_loop"] = "fresh"
+    short_circuit: bool = True
+    limits: Limits = Limits()
+    sandbox: Sandbox = Sandbox()
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "InnerConfig":
+        for role in INNER_ROLES:
+            if role not in self.models:
+                raise ValueError(f"models.{role} is missing: every role names its model")
+        for role, model in self.models.items():
+            if model.endpoint not in self.endpoints:
+                known = ", ".join(sorted(self.endpoints))
+                raise ValueError(
+                    f"models.{role}.endpoint {model.endpoint!r} isn't in [endpoints] ({known})"
+                )
+        if self.models["weak"].attempts != self.models["strong"].attempts:
+            raise ValueError("models.weak.attempts and models.strong.attempts must be equal")
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """True when any role is played by the simulator: the results say so everywhere."""
+        return any(self.endpoints[m.endpoint].kind == "simulator" for m in self.models.values())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.  Raises ``UserError`` naming file and place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not TOML: {e}") from None
+
+
+def validate(model: type[M], data: dict[str, Any], where: str) -> M:
+    """Build ``model`` from parsed TOML.  Raises ``UserError`` with the key and the near one."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{where}: {_unknown_key(model, first['loc'])}") from None
+        raise UserError(f"{where}: {first_error(e, 'config')}") from None
+
+
+def load_inner(path: Path) -> InnerConfig:
+    """The inner part of a config file; the outer loop's own tables are left to it."""
+    data = {k: v for k, v in read_toml(path).items() if k not in OUTER_TABLES}
+    return validate(InnerConfig, data, str(path))
+
+
+def _unknown_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    table: type[BaseModel] | None = model
+    for part in loc[:-1]:
+        table = _table_at(table, str(part))
+    known = list(table.model_fields) if table else []
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown key {'.'.join(map(str, loc))!r}; {hint}"
+
+
+def _table_at(table: type[BaseModel] | None, part: str) -> type[BaseModel] | None:
+    """The model that describes sub-table ``part``; a dict's key keeps its value type."""
+    if table is None:
+        return None
+    if part not in table.model_fields:
+        return table  # a key of dict[str, Model]: the value type was found one step before
+    return _model_in(table.model_fields[part].annotation)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (dict, Union, types.UnionType, Annotated):
+        found = [m for a in get_args(annotation) if (m := _model_in(a))]
+        return found[0] if found else None
+    return None

@@ -1,0 +1,271 @@
+"""The challenger: draws a question from the paper's own sentences.
+
+What it draws, how much of it leaks into the context, and how well-formed the rubric is depends on
+the directives in its prompt (``lexicon``), on what became of earlier questions, and on chance.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from inner_agent.llm import Reply, Request
+from inner_agent.simulator import phrases
+from inner_agent.simulator.chains import Chain, draw_chain
+from inner_agent.simulator.lexicon import directives
+from inner_agent.simulator.parameters import Habit, SimulatorParameters
+from inner_agent.simulator.reading import Paper, Sentence, read_paper, stems, trace
+from inner_agent.simulator.wire import last_user, say, split_paper
+
+_HEADINGS = {
+    "easy": "TOO EASY",
+    "strong": "FAILED ON STRONG",
+    "quality": "FAILED QUALITY CHECK",
+    "invalid": "INVALID",
+}
+_ENTRY = re.compile(r"^\d+\. ", re.MULTILINE)
+_FIGURE = re.compile(r"\b\d+(?:\.\d+)?\b")
+_ADVICE = "INSTRUCTIONS FROM THE MAIN AGENT"
+
+Rubric = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Earlier failures on this paper: how many of each kind, and the text of all of them."""
+
+    easy: int
+    strong: int
+    quality: int
+    invalid: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next item will be like."""
+
+    kind: str
+    depth: int
+    leak: bool
+    omit: bool
+    style: bool
+    strings: bool
+    negative: bool
+    heavy: bool
+
+
+def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
+    """One item as JSON, in one of the wrappings that models put around it."""
+    text, rest = split_paper(last_user(request.messages))
+    prompt, past = _past(rest)
+    told = directives(prompt, "challenger") | directives(_advice(rest), "challenger")
+    plan = _plan(told, past, rng, p)
+    paper = read_paper(text)
+    item = _item(paper, plan, frozenset(stems(past.text)), rng)
+    _weigh(item["rubric"], plan, rng, typed=request.schema is not None)
+    body = json.dumps(item, ensure_ascii=False, indent=1)
+    if request.schema is not None:
+        return say(body)
+    if rng.random() < p.broken_reply:
+        return say(body[: len(body) * 2 // 3])
+    return say(f"Here is the item.\n\n```json\n{body}\n```" if rng.random() < 0.3 else body)
+
+
+def _past(rest: str) -> tuple[str, Past]:
+    """The prompt file's part, and the earlier failures listed after it."""
+    prompt, found, text = rest.partition("\nREFINEMENT")
+    text = text.partition(_ADVICE)[0]
+    if not found:
+        return prompt.partition(_ADVICE)[0], Past(0, 0, 0, 0, "")
+    counts = dict.fromkeys(_HEADINGS, 0)
+    for block in text.split("\n\n"):
+        heading = block.partition("\n")[0]
+        kind = next((k for k, words in _HEADINGS.items() if words in heading), None)
+        if kind:
+            counts[kind] += len(_ENTRY.findall(block))
+    return prompt, Past(text=text, **counts)
+
+
+def _advice(rest: str) -> str:
+    return rest.partition(_ADVICE)[2]
+
+
+def rate(habit: Habit, name: str, told: frozenset[str]) -> float:
+    """How often the challenger follows a habit under what it was told."""
+    if f"demand:{name}" in told:
+        curbed = f"curb:{name}" in told
+        return (habit.demanded + habit.curbed) / 2 if curbed else habit.demanded
+    if f"curb:{name}" in told:
+        return habit.curbed
+    return habit.invited if f"invite:{name}" in told else habit.plain
+
+
+def _plan(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters) -> Plan:
+    reasons = past.text.lower()
+
+    def does(name: str, blamed: str) -> bool:
+        """Once blamed for a habit in so many words, half as often."""
+        chance = rate(getattr(p, name), name, told)
+        return rng.random() < (chance / 2 if past.text and re.search(blamed, reasons) else chance)
+
+    numeric = does("number", r"number that|bare number")
+    generic = does("generic", r"reason: [^\n]*generic")
+    return Plan(
+        kind="number" if numeric else "generic" if generic else "chain",
+        depth=_depth(told, past, rng, p),
+        leak=does("leak", r"gives? (it )?away|leak"),
+        omit=does("omit", r"missing premise"),
+        style=does("style", r"style"),
+        strings=does("string_weight", r"weight: must be|must be a number"),
+        negative=does("negative", r"penalt|negative weight"),
+        heavy=does("heavy", r"one criterion"),
+    )
+
+
+def _depth(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters) -> int:
+    mean, spread = p.depth, p.depth_spread
+    if "demand:depth" in told:
+        mean = p.depth_hardest
+    elif "curb:depth" in told:
+        mean, spread = p.depth_steered, spread / 2
+    mean += p.deeper * min(3, past.easy) - p.shallower * min(3, past.strong)
+    return max(1, min(9, round(rng.gauss(mean, spread))))
+
+
+def _item(paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random) -> dict[str, Any]:
+    if plan.kind == "number":
+        made = _number_item(paper, rng)
+    elif plan.kind == "chain":
+        chain = draw_chain(paper, plan.depth, avoid, rng)
+        made = chain and _chain_item(paper, chain, plan, rng)
+    else:
+        made = None
+    return made or _generic_item(paper, rng)
+
+
+def _generic_item(paper: Paper, rng: Random) -> dict[str, Any]:
+    """A question for any paper, with the paper's opening as its context."""
+    opening = [s.text for s in paper.prose[:4]] or ["Little is known of the work."]
+    kind, question = rng.choice(phrases.GENERIC_QUESTIONS)
+    criteria = rng.sample(phrases.GENERIC_CRITERIA, rng.randint(6, 8))
+    named = sorted(paper.where, key=lambda w: -len(paper.where[w]))[:8]
+    rubric = _rubric(criteria)
+    if named:
+        rubric.append({"criterion": f"The answer brings up `{rng.choice(named)}`.", "weight": 2})
+    return {
+        "question_type": kind,
+        "reasoning_skills": ["synthesis", "evaluation"],
+        "context": _plain(f"{paper.title}\n\n" + " ".join(opening)),
+        "question": question,
+        "reference_answer": _plain(" ".join(rng.sample(phrases.REMARKS, 5))),
+        "rubric": rubric,
+    }
+
+
+def _number_item(paper: Paper, rng: Random) -> dict[str, Any] | None:
+    """A question for a figure that only a reader of the paper can know."""
+    figured = [s for s in paper.prose if s.order and _FIGURE.search(s.text)]
+    if not figured:
+        return None
+    one = rng.choice(figured)
+    figures = list(dict.fromkeys(_FIGURE.findall(one.text)))[:3]
+    term = min(one.order, key=lambda w: (len(paper.where.get(w, "........")), w))
+    rubric = [{"criterion": f"The answer gives the figure {f}.", "weight": 7} for f in figures]
+    rubric.append({"criterion": f"The answer brings up `{term}`.", "weight": 3})
+    rubric += _rubric(rng.sample(phrases.GENERIC_CRITERIA, 2))
+    opening = " ".join(s.text for s in paper.prose[:2] if s is not one)
+    return {
+        "question_type": "experiment",
+        "reasoning_skills": ["recall", "quantitative reasoning"],
+        "context": _plain(f"{paper.title}\n\n{opening}"),
+        "question": f"Which exact figures does the paper report for `{term}`, and what of it?",
+        "reference_answer": _plain(one.text),
+        "rubric": rubric,
+    }
+
+
+def _chain_item(paper: Paper, chain: Chain, plan: Plan, rng: Random) -> dict[str, Any]:
+    """A question whose answer has to be traced through the premises in its context."""
+    premises = list(chain.premises)
+    if plan.omit and len(premises) > 1:
+        premises.remove(rng.choice(premises[1:]))
+    premises = _with_bystanders(paper, premises, chain, rng)
+    rng.shuffle(premises)
+    ends = chain.terms[0], chain.terms[-1]
+    setting = paper.title.rstrip(".") + "."
+    if chain.understood:
+        setting += f" Taken as understood: {', '.join(sorted(chain.understood))}."
+    parts = [setting, "\n".join(f"- {s.text}" for s in premises)]
+    if plan.leak:
+        upto = chain.terms if rng.random() < 0.75 else chain.terms[: max(2, chain.depth)]
+        parts.append(rng.choice(phrases.LEAKS).format(end=f"`{upto[-1]}`", way=_way(upto)))
+    kind, question = rng.choice(phrases.CHAIN_QUESTIONS)
+    steps = [
+        f"`{a}` bears on `{b}`: {_plain(s.text)}"
+        for a, b, s in zip(chain.terms, chain.terms[1:], chain.premises, strict=False)
+    ]
+    rubric: Rubric = [{"criterion": f"The answer starts from `{ends[0]}`.", "weight": 2}]
+    rubric += [_link(chain.terms[: h + 1], min(7, 2 + h)) for h in range(1, chain.depth + 1)]
+    if plan.style:
+        rubric += _rubric(rng.sample(phrases.GENERIC_CRITERIA, rng.randint(2, 4)))
+    return {
+        "question_type": kind,
+        "reasoning_skills": ["multi-step inference", "causal reasoning"][: 1 + (chain.depth > 1)],
+        "context": "\n\n".join(_plain(parts[n]) if n < 2 else parts[n] for n in range(len(parts))),
+        "question": question.format(start=f"`{ends[0]}`", end=f"`{ends[1]}`"),
+        "reference_answer": " ".join([*steps, f"So {_way(chain.terms)}."]),
+        "rubric": rubric,
+    }
+
+
+def _with_bystanders(
+    paper: Paper, premises: Sequence[Sentence], chain: Chain, rng: Random
+) -> list[Sentence]:
+    """Up to two more sentences of the paper, none of which opens a short cut."""
+    start, end = (stems(t) for t in (chain.terms[0], chain.terms[-1]))
+    understood = paper.common
+    known = list(premises)
+    way = len(trace(known, start, end, understood))
+    for other in rng.sample(paper.prose, min(2, len(paper.prose))):
+        if start & other.stems or end & other.stems or other in known:
+            continue
+        if len(trace([*known, other], start, end, understood)) == way:
+            known.append(other)
+    return known
+
+
+def _link(terms_: Sequence[str], weight: int) -> dict[str, Any]:
+    first, *between, last = terms_
+    way = f" by way of {phrases.listed([f'`{t}`' for t in between])}" if between else ""
+    return {"criterion": f"The answer connects `{first}` to `{last}`{way}.", "weight": weight}
+
+
+def _way(terms_: Sequence[str]) -> str:
+    first, *between, last = terms_
+    through = f", through {phrases.listed([f'`{t}`' for t in between])}," if between else ""
+    return f"`{first}`{through} settles `{last}`"
+
+
+def _rubric(criteria: Sequence[str]) -> Rubric:
+    return [{"criterion": text, "weight": 2 + n % 2} for n, text in enumerate(criteria)]
+
+
+def _weigh(rubric: Rubric, plan: Plan, rng: Random, *, typed: bool) -> None:
+    """Bend the rubric as planned; ``typed``: the request's schema rules strings out."""
+    if plan.heavy:
+        heavy = rubric[rng.choice((0, -1))]
+        heavy["weight"] = sum(c["weight"] for c in rubric if c is not heavy)
+    if plan.negative:
+        for fault in rng.sample(phrases.FAULTS, rng.randint(2, 3)):
+            rubric.append({"criterion": fault, "weight": -rng.randint(4, 7)})
+    if plan.strings and not typed:
+        for criterion in rubric:
+            criterion["weight"] = f"{criterion['weight']:+d}"
+
+
+def _plain(text: str) -> str:
+    """Without backticks, which are for the terms of a question."""
+    return text.replace("`", "'") or "(nothing)"

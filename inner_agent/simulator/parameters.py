@@ -1,0 +1,125 @@
+"""What the simulator is made of, in numbers: every skill, habit and slip that is not in the text.
+
+None of these is a pass rate.  They say how far a tier can follow a chain of statements and how
+often a persona has a bad habit; what a harness achieves with them comes out of the text that
+flows between the personas.  All probabilities are per decision.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+class Habit(BaseModel):
+    """How often the challenger does something, by what its prompt says about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plain: Chance
+    """The prompt does not touch on it."""
+    invited: Chance
+    """The prompt opens the door to it, as the baseline's does in places."""
+    curbed: Chance
+    """The prompt forbids it (this wins over an invitation)."""
+    demanded: Chance
+    """The prompt asks for it (together with a ban: the mean of the two)."""
+
+
+class SimulatorParameters(BaseModel):
+    """Settings of one simulator; they are frozen and belong to a run's config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    latency_s: Amount = 0.0
+    """Seconds that every reply takes."""
+
+    # Solvers.  Hop k of a chain succeeds with probability 1 / (1 + exp((k - span) / slope)).
+    weak_span: float = 1.9
+    """Hop at which the weak solver loses the thread half the time."""
+    strong_span: float = 4.9
+    """The same for the strong solver."""
+    span_slope: Annotated[float, Field(gt=0)] = 0.7
+    """How gradually the thread is lost around the span."""
+    weak_remarks: Annotated[int, Field(ge=0)] = 11
+    """Fluent generic remarks in a weak answer (there are 14 to draw from)."""
+    strong_remarks: Annotated[int, Field(ge=0)] = 10
+    """The same in a strong answer."""
+
+    # Challenger.
+    generic: Habit = Habit(plain=0.55, invited=0.55, curbed=0.12, demanded=0.9)
+    """Asks what could be asked of any paper."""
+    leak: Habit = Habit(plain=0.45, invited=0.6, curbed=0.05, demanded=0.95)
+    """States the conclusion in the context."""
+    string_weight: Habit = Habit(plain=0.15, invited=0.35, curbed=0.01, demanded=0.9)
+    """Writes weights as strings such as "+8"."""
+    negative: Habit = Habit(plain=0.2, invited=0.42, curbed=0.02, demanded=0.95)
+    """Puts penalties into the rubric."""
+    heavy: Habit = Habit(plain=0.2, invited=0.3, curbed=0.0, demanded=0.9)
+    """Lets one criterion weigh about as much as all others together."""
+    number: Habit = Habit(plain=0.04, invited=0.04, curbed=0.005, demanded=0.8)
+    """Asks for a bare number that the context does not hold."""
+    omit: Habit = Habit(plain=0.06, invited=0.06, curbed=0.01, demanded=0.6)
+    """Leaves a premise that the answer needs out of the context."""
+    style: Habit = Habit(plain=0.8, invited=0.8, curbed=0.05, demanded=1.0)
+    """Rewards style and general virtues in the rubric of a specific question."""
+    depth: Amount = 2.9
+    """Mean hops of a specific question."""
+    depth_spread: Amount = 1.0
+    """Standard deviation of the hops."""
+    depth_steered: Amount = 4.2
+    """Mean hops where the prompt names three to five steps; the spread is then halved."""
+    depth_hardest: Amount = 8.0
+    """Mean hops where the prompt wants the hardest possible question."""
+    deeper: Amount = 0.35
+    """Hops added per earlier question that was too easy (three at most count)."""
+    shallower: Amount = 0.6
+    """Hops removed per earlier question that failed on the strong solver (three at most)."""
+    broken_reply: Chance = 0.01
+    """Replies of the challenger that break off in the middle of the JSON."""
+
+    # Quality verifier: chance to notice a fault that is there, untold and told how to check.
+    notices_leak: Chance = 0.08
+    notices_generic: Chance = 0.03
+    notices_shape: Chance = 0.02
+    notices_number: Chance = 0.1
+    notices_told: Chance = 0.85
+    """The same for a fault that its prompt tells it to fail items for."""
+    false_alarm: Chance = 0.015
+    """Sound items that it fails."""
+    false_alarm_harsh: Chance = 0.45
+    """The same when its prompt wants everything in doubt failed."""
+
+    # Judge.
+    judge_slip: Chance = 0.04
+    """Criteria whose score is off by one half."""
+    judge_unreadable: Chance = 0.005
+    """Replies that can't be parsed."""
+    patience_words: Annotated[int, Field(gt=0)] = 168
+    """Longer answers look like digressions to a penalty criterion."""
+
+    # Main agent: chance to give up after each failed round from the third on.
+    gives_up: Chance = 0.3
+    gives_up_told_on: Chance = 0.15
+    """The same where its prompt says to keep going."""
+    gives_up_never: Chance = 0.01
+    """The same where its prompt forbids giving up."""
+    gives_up_early: Chance = 0.7
+    """The same, from the first failed round on, where its prompt says to stop soon."""
+    slip: Chance = 0.03
+    """Replies in words where a tool call was due, and steps out of order."""
+    relays: Chance = 0.8
+    """How often it passes on to the challenger what its own prompt says about questions."""
+
+    # Analyzer and implementer.
+    misdiagnosis: Chance = 0.15
+    """Analyses that blame a mode at random."""
+    good_edit: Amount = 0.35
+    idle_edit: Amount = 0.35
+    harmful_edit: Amount = 0.2
+    broken_edit: Amount = 0.1
+    """Proportions of edits: they need not add up to 1."""
+    repairs: Chance = 0.8
+    """Broken edits that are mended once the gate has said what is wrong."""

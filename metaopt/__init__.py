@@ -1,0 +1,1 @@
+"""The outer loop: improve a data-scientist agent by editing its harness."""

@@ -1,0 +1,141 @@
+"""The command line of the outer loop; ``analysis.cli``, which is installed, adds the figures."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inner_agent.errors import UserError
+
+PATH = """\
+Three steps:
+  1. metaopt init DIR               a project of your own: config, harness repository, split
+  2. metaopt run DIR/config.toml    improve the harness (again: goes on where it stopped)
+  3. metaopt plot RUN --out F.png   validation pass rate over iterations
+     metaopt checkout RUN DIR       take the winner away as a git branch and one diff
+
+Before a run:   doctor, estimate, split, serve-local
+A run:          run, status, show, plot, checkout
+Data:           generate
+
+`metaopt COMMAND --help` explains each."""
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+ConfigArg = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config file.")]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; may be repeated."),
+]
+Number = Annotated[int, typer.Option(min=0)]
+
+
+@app.callback(invoke_without_command=True)
+def metaopt(context: typer.Context) -> None:
+    """Improve a data-scientist agent by editing its harness."""
+    if context.invoked_subcommand is None:
+        print(PATH)
+
+
+@app.command()
+def run(
+    config: ConfigArg,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
+    override: SetOption = None,
+) -> None:
+    """Launch a meta-optimization run; the same command again goes on with it."""
+    from metaopt.config import load_config
+    from metaopt.runner import Stopped, resume_command
+    from metaopt.runner import run as start
+    from metaopt.status import summary
+
+    folder = out or Path("populations") / config.stem
+    overrides = override or []
+    try:
+        start(load_config(config, overrides), folder)
+    except Stopped as stop:
+        again = resume_command(config, folder, overrides)
+        print(f"stopped: {stop.reason}; to go on: {again}", file=sys.stderr)
+        raise typer.Exit(stop.status) from None
+    print(summary(folder))
+
+
+@app.command()
+def status(run: RunArg) -> None:
+    """How a run stands: iterations, rates, cost, what it is doing."""
+    from metaopt.status import summary
+
+    print(summary(run))
+
+
+@app.command()
+def show(
+    run: RunArg,
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A number, or best.")],
+    diff: Annotated[bool, typer.Option("--diff", help="Against its parent.")] = False,
+    baseline: Annotated[bool, typer.Option("--baseline", help="--diff: the baseline.")] = False,
+    analysis: Annotated[bool, typer.Option("--analysis", help="The diagnosis behind it.")] = False,
+    papers: Annotated[bool, typer.Option("--papers", help="Paper by paper.")] = False,
+) -> None:
+    """One candidate: where it comes from, how it does; its diff, analysis or papers."""
+    from metaopt.status import show_candidate
+
+    print(show_candidate(run, candidate, diff=diff, baseline=baseline,
+                         analysis=analysis, papers=papers))  # fmt: skip
+
+
+@app.command()
+def checkout(
+    run: RunArg,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    candidate: Annotated[str, typer.Option(help="A number, or best.")] = "best",
+) -> None:
+    """Take a harness away: a git branch with its history in DIR, and one diff DIR.diff."""
+    from metaopt.status import take_away
+
+    print(take_away(run, folder, candidate))
+
+
+@app.command()
+def split(
+    papers: Annotated[Path, typer.Option(help="A folder or a .jsonl manifest.")],
+    out: Annotated[Path, typer.Option(help="The split file to write.")],
+    train: Number = 50,
+    val: Number = 25,
+    test: Number = 25,
+    seed: int = 0,
+) -> None:
+    """Divide papers into training, validation and sealed test, stratified by topic."""
+    from inner_agent.papers import find_papers
+    from metaopt.splits import make_split, write_split
+
+    sizes = {"train": train, "val": val, "test": test}
+    if out.exists():
+        raise UserError(f"{out}: exists; a split is made once, name another file")
+    write_split(make_split(find_papers(papers), sizes, seed), out)
+    print(f"{out}: {train} training, {val} validation, {test} test papers (seed {seed})")
+
+
+def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> int:
+    """Run the command line; bad input is one line on stderr and exit status 2."""
+    try:
+        commands(args=arguments, standalone_mode=False)
+    except UserError as e:
+        print(f"metaopt: {e}", file=sys.stderr)
+        return 2
+    except typer.Exit as e:
+        return e.exit_code
+    except typer.Abort:
+        return 130
+    except typer.TyperException as e:  # an unknown option, a missing argument
+        print(f"metaopt: {e.format_message()}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,149 @@
+"""The whole config file: the inner loop's settings, the harness to improve, the search.
+
+TOML; paths are relative to the file that names them and may use environment variables.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from inner_agent.errors import UserError
+from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, read_toml, validate
+from metaopt.agent import AgentSettings
+
+BUILTIN = "builtin"
+# What may change between two starts of a run: none of it changes what the run computes.
+RESUMABLE = (
+    r"budget(\..*)?",
+    r"search\.iterations",
+    r"limits\.rollouts_in_flight",
+    r"papers\.path",
+    r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute|timeout_s|max_retries)",
+)
+
+
+class Harness(Strict):
+    """The program to improve: a git repository (or ``builtin``), and what of it may change.
+
+    ``editable`` and ``fixed`` are globs relative to ``subdir``; ``fixed`` wins.
+    """
+
+    repo: str = BUILTIN
+    ref: str = "HEAD"
+    subdir: str = ""
+    editable: tuple[str, ...] = ("**",)
+    fixed: tuple[str, ...] = ("client.py",)
+
+
+class Search(Strict):
+    """The outer loop (Autodata, "Meta-Optimization"): how long, how wide, by which policy."""
+
+    iterations: Positive = 20
+    parallel: Positive = 2
+    policy: Literal["paper"] = "paper"
+    temperature: PositiveFloat = 0.1
+    minibatch: Positive = 10
+    validation_papers: Positive | None = None
+    analyzer: AgentSettings = AgentSettings()
+    implementer: AgentSettings = AgentSettings()
+    max_file_kb: Annotated[int, Field(gt=0)] = 256
+    max_tree_kb: Annotated[int, Field(gt=0)] = 2048
+
+
+class RunConfig(InnerConfig):
+    """Everything that a run is a function of, but its papers' texts."""
+
+    harness: Harness = Harness()
+    search: Search = Search()
+
+    @model_validator(mode="after")
+    def _outer_roles(self) -> "RunConfig":
+        for role in ("analyzer", "implementer"):
+            if role not in self.models:
+                raise ValueError(f"models.{role} is missing: every role names its model")
+        return self
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a config file and apply ``key.path=value`` overrides.  Raises ``UserError``."""
+    data = read_toml(path)
+    for text in overrides:
+        _override(data, text)
+    _resolve_paths(data, path.parent)
+    return validate(RunConfig, data, str(path))
+
+
+def freeze(config: RunConfig) -> str:
+    """The config as TOML text, every default written out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def refuse_other_config(frozen: str, config: RunConfig, where: Path) -> None:
+    """Raise ``UserError`` naming the keys in which a resumed run's config differs."""
+    old, new = _flat(tomllib.loads(frozen)), _flat(tomllib.loads(freeze(config)))
+    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]
+    if bad:
+        raise UserError(
+            f"{where}: this run was started with other values of {', '.join(bad)};"
+            " give the same config, or another --out"
+        )
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise UserError(f"--set {text!r}: write key=value, for example search.iterations=5")
+    try:
+        parsed: Any = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is a string
+    *tables, last = key.strip().split(".")
+    for name in tables:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise UserError(f"--set {text!r}: {name} isn't a table")
+    data[last] = parsed
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    papers, harness = data.get("papers"), data.get("harness")
+    if isinstance(papers, dict):
+        for key in ("path", "split"):
+            if isinstance(papers.get(key), str):
+                papers[key] = _resolved(papers[key], folder, f"papers.{key}")
+    repo = harness.get("repo") if isinstance(harness, dict) else None
+    if (
+        isinstance(harness, dict)
+        and isinstance(repo, str)
+        and repo != BUILTIN
+        and "://" not in repo
+    ):
+        harness["repo"] = _resolved(repo, folder, "harness.repo")
+
+
+def _resolved(value: str, folder: Path, key: str) -> str:
+    if not value or value.startswith("synthetic:"):
+        return value
+    for name in re.findall(r"\$\{?(\w+)\}?", value):
+        if name not in os.environ:
+            raise UserError(
+                f"{key} = {value!r}: the environment variable {name} isn't set; export it"
+            )
+    return str((folder / Path(os.path.expandvars(value)).expanduser()).resolve())
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,219 @@
+"""A run's folder, opened for work: config, store, repository, papers, models, jail.
+
+``populations/<run>/``: config.toml, run.db, calls.db, harness.git, trajectories/, and two caches
+that can be deleted (trees/, papers/).
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from inner_agent.calls import CallStore
+from inner_agent.errors import ProviderError, UserError
+from inner_agent.gateway import Gateway
+from inner_agent.llm import LLM
+from inner_agent.papers import Paper, PaperText, find_papers, read_paper
+from inner_agent.run_paper import PaperResult, Rig, run_paper
+from inner_agent.sandbox import choose_mode
+from inner_agent.settings import InnerConfig
+from inner_agent.synthetic import write_papers
+from metaopt.config import RunConfig, freeze, refuse_other_config
+from metaopt.monitor import Monitor
+from metaopt.population import Candidate
+from metaopt.repo import HarnessRepo
+from metaopt.smoke import Smoke
+from metaopt.splits import read_split
+from metaopt.state import State, replay
+from metaopt.store import Event, Store, lock
+from metaopt.trace import Trace
+
+PAPER_TRIES = 3  # a rollout that a provider broke off is owed: replayed and gone on with
+
+
+@dataclass(slots=True)
+class Lab:
+    """Everything that an iteration works with."""
+
+    folder: Path
+    config: RunConfig
+    store: Store
+    state: State
+    repo: HarnessRepo
+    gateway: Gateway
+    rig: Rig
+    split: dict[str, list[Paper]]
+    smoke: Smoke
+    monitor: Monitor
+    held: IO[str]
+    slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.config.limits.rollouts_in_flight)
+
+    async def once(
+        self, i: int, kind: str, work: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Do a stage and record it, or give back what an earlier start recorded."""
+        recorded = self.state.done(i, kind)
+        if recorded is not None:
+            return dict(recorded)
+        event = Event(i, kind, await work())
+        self.store.append(event)
+        self.state.apply(event)
+        return event.data
+
+    async def evaluate(
+        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper]
+    ) -> dict[str, PaperResult]:
+        """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
+        done = self.store.results(candidate.id, part, i)
+        harness = self.repo.export(candidate.commit, self.folder / "trees")
+        async with asyncio.TaskGroup() as group:
+            for paper in papers:
+                if paper.id in done:
+                    self.monitor.paper_done(i)
+                else:
+                    group.create_task(self._rollout(i, candidate, part, paper, harness, done))
+        return {p.id: done[p.id] for p in papers}
+
+    async def _rollout(
+        self, i: int, candidate: Candidate, part: str, paper: Paper, harness: Path,
+        done: dict[str, PaperResult],
+    ) -> None:  # fmt: skip
+        async with self.slots:
+            text = read_paper(paper, self.config.papers.max_paper_tokens)
+            rollout = await with_patience(
+                lambda: run_paper(
+                    self.rig, harness, text, f"{candidate.tree[:16]}/{part}/{i}",
+                    fresh=part != "train",
+                )
+            )  # fmt: skip
+        path = self.trajectory_path(i, candidate.id, part, paper.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Before the result: what is recorded as done has its trajectory on disk.
+        path.write_text(json.dumps(rollout.trajectory, ensure_ascii=False), encoding="utf-8")
+        self.store.put_result(candidate.id, part, i, rollout.result, rollout.timing)
+        done[paper.id] = rollout.result
+        self.monitor.paper_done(i)
+
+    def traces(self, i: int, candidate: Candidate, papers: Sequence[Paper]) -> list[Trace]:
+        """The trajectories of one training evaluation, in the papers' order."""
+        paths = [(p, self.trajectory_path(i, candidate.id, "train", p.id)) for p in papers]
+        return [Trace(p.id, json.loads(path.read_text(encoding="utf-8"))) for p, path in paths]
+
+    def trajectory_path(self, i: int, candidate: int, part: str, paper: str) -> Path:
+        """Where one rollout's trajectory lies; paper ids may hold any character."""
+        name = f"{_file_name(paper)}.{i}.json"
+        return self.folder / "trajectories" / str(candidate) / part / name
+
+    async def close(self) -> None:
+        """Release everything."""
+        await self.smoke.close()
+        await self.gateway.close()
+        self.store.close()
+        self.held.close()
+
+
+async def with_patience(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Try a rollout again when a provider broke it off: what it got so far is replayed."""
+    for _ in range(PAPER_TRIES - 1):
+        try:
+            return await work()
+        except UserError:
+            raise  # a refused key or an unknown model won't change
+        except ProviderError:
+            continue
+    return await work()
+
+
+def open_lab(
+    config: RunConfig,
+    folder: Path,
+    monitor: Monitor,
+    endpoints: Mapping[str, LLM] | None = None,
+) -> Lab:
+    """Make or reopen a run's folder.
+
+    Raises ``UserError`` when another process is on it, when the config isn't the run's, when
+    papers or split don't fit, or when real endpoints would run without a jail.
+    """
+    mode = choose_mode(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
+    held = lock(folder)
+    _freeze_config(folder, config)
+    papers = papers_of(config, folder)
+    split = read_split(Path(config.papers.split), papers) if config.papers.split else None
+    if split is None:
+        raise UserError("papers.split isn't set; make a split with metaopt split and name it")
+    if limit := config.search.validation_papers:
+        split["val"] = split["val"][:limit]
+    store = Store(folder / "run.db")
+    repo = HarnessRepo(folder / "harness.git", config.harness)
+    gateway = Gateway(config, CallStore(folder / "calls.db"), endpoints)
+    rig = Rig(config, gateway, mode, folder / "papers")
+    state = _open_state(store, repo, config)
+    monitor.iterations = config.search.iterations
+    return Lab(
+        folder, config, store, state, repo, gateway, rig, split,
+        Smoke(mode, config.limits), monitor, held,
+    )  # fmt: skip
+
+
+def papers_of(config: InnerConfig, folder: Path) -> dict[str, Paper]:
+    """The configured papers; ``synthetic:N:SEED`` are generated below ``folder``."""
+    if not config.papers.path.startswith("synthetic:"):
+        return find_papers(Path(config.papers.path))
+    try:
+        count, seed = (int(x) for x in config.papers.path.split(":")[1:])
+    except ValueError:
+        raise UserError(
+            f"papers.path = {config.papers.path!r}: write synthetic:COUNT:SEED"
+        ) from None
+    target = folder / f"synthetic-{count}-{seed}"
+    if not (target / "papers.jsonl").exists():
+        write_papers(target, count, seed)
+    return find_papers(target)
+
+
+def cut_text(paper: Paper, config: InnerConfig) -> PaperText:
+    """The paper as agents see it under this config."""
+    return read_paper(paper, config.papers.max_paper_tokens)
+
+
+def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
+    state = replay(store.events())
+    if state.opened is None:
+        opened = {
+            "commit": repo.baseline,
+            "tree": repo.tree_id(repo.baseline),
+            "simulated": config.simulated,
+            "metaopt": version("metaopt"),
+        }
+        event = Event(0, "opened", opened)
+        store.append(event)
+        state.apply(event)
+        repo.keep(0, repo.baseline)
+        repo.mark_best(repo.baseline)
+    return state
+
+
+def _freeze_config(folder: Path, config: RunConfig) -> None:
+    path = folder / "config.toml"
+    if path.exists():
+        refuse_other_config(path.read_text(encoding="utf-8"), config, folder)
+    part = folder / "config.toml.part"
+    part.write_text(freeze(config), encoding="utf-8")
+    os.replace(part, path)
+
+
+def _file_name(paper: str) -> str:
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in paper)[:120]
+    return safe.lstrip(".") or "_"

@@ -1,0 +1,241 @@
+"""harness.git: every candidate is a commit.  The only code that touches git.
+
+Plumbing commands on a private index, so that concurrent iterations never meet; fixed author and
+date, so that the same edit on the same parent is the same commit.  Every candidate, rejected
+ones too, stays under ``refs/candidates/<iteration>``.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import git
+
+from inner_agent.errors import UserError
+from metaopt.config import BUILTIN, Harness
+from metaopt.resources import shipped
+from metaopt.tree import Tree
+
+BASELINE = "refs/heads/baseline"
+BEST = "refs/heads/best"
+_WHO = "metaopt"
+_DATE = "2026-01-01T00:00:00+00:00"
+_ENV = {
+    "GIT_AUTHOR_NAME": _WHO, "GIT_AUTHOR_EMAIL": "metaopt@localhost", "GIT_AUTHOR_DATE": _DATE,
+    "GIT_COMMITTER_NAME": _WHO, "GIT_COMMITTER_EMAIL": "metaopt@localhost",
+    "GIT_COMMITTER_DATE": _DATE, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C",
+}  # fmt: skip
+_MODES = ("100644", "100755")
+
+
+class HarnessRepo:
+    """A bare repository of harnesses; trees are relative to the harness's ``subdir``."""
+
+    def __init__(self, path: Path, harness: Harness) -> None:
+        """Open ``path``, making it from the configured repository the first time."""
+        self._subdir = harness.subdir.strip("/")
+        fresh = not (path / "HEAD").exists()
+        self._repo = git.Repo.init(path, bare=True, mkdir=True) if fresh else git.Repo(path)
+        self._repo.git.update_environment(**_ENV)
+        if not self._ref(BASELINE):
+            self._make_baseline(harness)
+        self.baseline = self._ref(BASELINE)
+        if not any(name == "harness.py" for name in self.read(self.baseline)):
+            raise UserError(f"harness {harness.repo}: no harness.py in {self._subdir or 'its top'}")
+
+    def read(self, commit: str) -> dict[str, bytes]:
+        """The harness's files at ``commit``, by path.  Raises ``UserError`` for odd modes."""
+        where = f"{commit}:{self._subdir}" if self._subdir else commit
+        files: dict[str, bytes] = {}
+        for entry in self._git("ls_tree", "-r", "-z", "--full-tree", where).split("\0"):
+            if not entry:
+                continue
+            meta, path = entry.split("\t", 1)
+            mode, _, blob = meta.split()
+            if mode not in _MODES:
+                raise UserError(f"harness: {path} has mode {mode}; only plain files are allowed")
+            files[path] = self._repo.odb.stream(bytes.fromhex(blob)).read()
+        return files
+
+    def commit(self, parent: str, tree: Tree, message: str) -> str:
+        """Commit ``tree`` in place of the harness at ``parent``; the same edit, the same commit."""
+        before = self.read(parent)
+        lines = []
+        for path in sorted(before.keys() | tree.keys()):
+            if before.get(path) == tree.get(path):
+                continue
+            inside = str(PurePosixPath(self._subdir, path))
+            if path in tree:
+                lines.append(f"100644 {self._blob(tree[path])}\t{inside}")
+            else:
+                lines.append(f"0 {'0' * 40}\t{inside}")
+        return self._commit_index(parent, lines, message)
+
+    def keep(self, iteration: int, commit: str) -> None:
+        """Name a candidate so that git keeps it."""
+        self._git("update_ref", f"refs/candidates/{iteration}", commit)
+
+    def mark_best(self, commit: str) -> None:
+        """Point the branch ``best`` at a candidate."""
+        self._git("update_ref", BEST, commit)
+
+    def tree_id(self, commit: str) -> str:
+        """The object id of the harness's tree: equal harnesses have equal ids."""
+        where = f"{commit}:{self._subdir}" if self._subdir else f"{commit}^{{tree}}"
+        return self._git("rev_parse", where)
+
+    def diff(self, old: str, new: str) -> str:
+        """A unified diff of two commits, as ``git apply`` takes it."""
+        return self._git("diff", "--no-color", "--no-ext-diff", old, new, strip=False)
+
+    def log(self, commit: str) -> str:
+        """The commits that lead to a candidate, one a line, newest first."""
+        return self._git("log", "--format=%h %s", commit)
+
+    def apply(self, commit: str, patch: bytes, name: str) -> str:
+        """Commit a patch on ``commit``.  Raises ``UserError`` when it doesn't apply cleanly."""
+        with self._index(commit) as env, tempfile.NamedTemporaryFile() as file:
+            file.write(patch)
+            file.flush()
+            at = [f"--directory={self._subdir}"] if self._subdir else []
+            try:
+                self._git("apply", "--cached", *at, file.name, env=env)
+            except git.GitCommandError as e:
+                reason = (str(e.stderr).strip().strip("'").splitlines() or ["no reason given"])[-1]
+                raise UserError(f"{name}: doesn't apply to this harness ({reason})") from None
+            made = self._write_commit(commit, env, f"Apply {name}")
+        self.read(made)  # refuses symbolic links and other modes
+        return made
+
+    def export(self, commit: str, folder: Path) -> Path:
+        """Write the harness at ``commit`` below ``folder`` once; returns its own folder."""
+        target = folder / self.tree_id(commit)
+        if not target.exists():
+            write_tree(self.read(commit), target)
+        return target
+
+    def checkout(self, commit: str, branch: str, folder: Path) -> None:
+        """Clone into ``folder`` with ``branch`` at ``commit``, its history, and the baseline."""
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder}: exists and isn't empty; name a new folder")
+        self._git("update_ref", f"refs/heads/{branch}", commit)
+        clone = self._repo.clone(str(folder), branch=branch, env=_ENV)
+        clone.git.update_environment(**_ENV)
+        clone.git.branch("baseline", self.baseline, force=True)
+        clone.delete_remote(clone.remotes[0])
+
+    def _make_baseline(self, harness: Harness) -> None:
+        if harness.repo == BUILTIN:
+            files = read_folder(shipped("baseline_harness"))
+            lines = [f"100644 {self._blob(data)}\t{path}" for path, data in sorted(files.items())]
+            commit = self._commit_index(None, lines, "Baseline harness")
+        else:
+            commit = self._fetch(harness)
+        self._git("update_ref", BASELINE, commit)
+
+    def _fetch(self, harness: Harness) -> str:
+        try:
+            self._git("fetch", "--no-tags", "--quiet", harness.repo, harness.ref)
+        except git.GitCommandError as e:
+            reason = (str(e.stderr).strip().strip("'").splitlines() or ["no reason given"])[-1]
+            raise UserError(
+                f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({reason})"
+            ) from None
+        return self._git("rev_parse", "FETCH_HEAD^{commit}")
+
+    def _commit_index(self, parent: str | None, lines: list[str], message: str) -> str:
+        with self._index(parent) as env:
+            self._git("update_index", "-z", "--index-info", stdin="\0".join([*lines, ""]), env=env)
+            return self._write_commit(parent, env, message)
+
+    def _write_commit(self, parent: str | None, env: dict[str, str], message: str) -> str:
+        tree = self._git("write_tree", env=env)
+        parents = ["-p", parent] if parent else []
+        return self._git("commit_tree", tree, *parents, "-F", "-", stdin=message)
+
+    def _index(self, parent: str | None) -> "_PrivateIndex":
+        return _PrivateIndex(self, parent)
+
+    def _blob(self, data: bytes) -> str:
+        return self._git("hash_object", "-w", "--no-filters", "--stdin", stdin=data)
+
+    def _ref(self, name: str) -> str:
+        try:
+            return self._git("rev_parse", "--verify", "--quiet", name)
+        except git.GitCommandError:
+            return ""
+
+    def _git(
+        self,
+        command: str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdin: str | bytes | None = None,
+        strip: bool = True,
+    ) -> str:
+        given: dict[str, object] = {"strip_newline_in_stdout": strip}
+        if env:
+            given["env"] = env
+        if stdin is None:
+            return str(getattr(self._repo.git, command)(*arguments, **given))
+        with tempfile.TemporaryFile() as file:
+            file.write(stdin.encode() if isinstance(stdin, str) else stdin)
+            file.seek(0)
+            return str(getattr(self._repo.git, command)(*arguments, istream=file, **given))
+
+
+class _PrivateIndex:
+    """An index file of one's own, filled from ``parent``; gone at the end."""
+
+    def __init__(self, repo: HarnessRepo, parent: str | None) -> None:
+        self._repo, self._parent = repo, parent
+
+    def __enter__(self) -> dict[str, str]:
+        self._folder = tempfile.mkdtemp(prefix="metaopt-index-")
+        env = {"GIT_INDEX_FILE": str(Path(self._folder, "index"))}
+        if self._parent:
+            self._repo._git("read_tree", self._parent, env=env)
+        return env
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """A harness from a plain folder; caches and dot-files are left out.
+
+    Raises ``UserError`` for symbolic links and when there is no ``harness.py``.
+    """
+    files: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+            continue
+        if path.is_symlink():
+            raise UserError(f"{path}: a symbolic link; a harness holds plain files only")
+        if path.is_file():
+            files[inside.as_posix()] = path.read_bytes()
+    if "harness.py" not in files:
+        raise UserError(f"{folder}: no harness.py; see docs/harness-protocol.md")
+    return files
+
+
+def write_tree(tree: Tree, folder: Path) -> None:
+    """Write files below ``folder``, all or nothing: a crash leaves no half-written harness."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    try:
+        for path, data in tree.items():
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            (part / path).write_bytes(data)
+        part.chmod(0o755)
+        part.rename(folder)
+    except FileExistsError:
+        pass
+    except OSError:
+        if not folder.exists():  # another task may have been first: then all is well
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

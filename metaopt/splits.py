@@ -1,0 +1,112 @@
+"""Which papers are for training, validation and the sealed test: ids with sha256 of the files.
+
+The test part is written and checked like the others, but the loop is never given it.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inner_agent import strict_json
+from inner_agent.errors import UserError
+from inner_agent.papers import Paper
+
+PARTS = ("train", "val", "test")
+
+
+def make_split(papers: Mapping[str, Paper], sizes: Mapping[str, int], seed: int) -> dict[str, Any]:
+    """Draw disjoint parts, each with the topics' shares of the whole as nearly as counts allow.
+
+    Raises ``UserError`` when there are too few papers.
+    """
+    wanted = sum(sizes.values())
+    if wanted > len(papers):
+        raise UserError(f"split: {wanted} papers wanted, {len(papers)} there; ask for fewer")
+    order = _interleaved(papers, random.Random(seed))
+    # Every part takes its share from anywhere along the interleaved order, so that topics spread.
+    slots = [part for part in PARTS for _ in range(sizes[part])]
+    slots += [""] * (len(order) - wanted)
+    spread = sorted(range(len(slots)), key=lambda k: _position(slots, k))
+    split: dict[str, Any] = {"seed": seed, **{part: [] for part in PARTS}}
+    for paper, k in zip(order, spread, strict=True):
+        if slots[k]:
+            split[slots[k]].append({"id": paper.id, "sha256": paper.sha256})
+    return split
+
+
+def write_split(split: dict[str, Any], path: Path) -> None:
+    """Write a split, one paper a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+
+
+def read_split(path: Path, papers: Mapping[str, Paper]) -> dict[str, list[Paper]]:
+    """The papers of each part.
+
+    Rows are ids, or objects with ``id`` and ``sha256``.  Raises ``UserError`` for an unknown,
+    changed or repeated paper, and for an empty training or validation part.
+    """
+    try:
+        data = strict_json.loads(path.read_bytes())
+    except OSError as e:
+        raise UserError(
+            f"{path}: can't be read ({e.strerror}); make it with metaopt split"
+        ) from None
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a split is an object with {', '.join(PARTS)}")
+    seen: dict[str, str] = {}
+    split = {part: _part(path, part, data.get(part, []), papers, seen) for part in PARTS}
+    for part in ("train", "val"):
+        if not split[part]:
+            raise UserError(f"{path}: {part} is empty; make a split with metaopt split")
+    return split
+
+
+def _part(
+    path: Path, part: str, rows: Any, papers: Mapping[str, Paper], seen: dict[str, str]
+) -> list[Paper]:
+    found = []
+    for row in rows if isinstance(rows, list) else [None]:
+        ident, digest = (row, None) if isinstance(row, str) else _row(path, part, row)
+        if ident in seen:
+            raise UserError(
+                f"{path}: {ident!r} is in {seen[ident]} and in {part}; parts must not overlap"
+            )
+        if ident not in papers:
+            raise UserError(f"{path}: {part} names {ident!r}, which isn't among the papers")
+        if digest not in (None, papers[ident].sha256):
+            raise UserError(f"{path}: {ident!r} has changed since the split was made (sha256)")
+        seen[ident] = part
+        found.append(papers[ident])
+    return found
+
+
+def _row(path: Path, part: str, row: Any) -> tuple[str, str | None]:
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        raise UserError(f"{path}: {part} must be a list of ids or of objects with id and sha256")
+    return row["id"], row.get("sha256")
+
+
+def _interleaved(papers: Mapping[str, Paper], rng: random.Random) -> list[Paper]:
+    """Papers in random order, topics spread evenly along it."""
+    topics: dict[str, list[Paper]] = defaultdict(list)
+    for ident in sorted(papers):
+        topics[papers[ident].topic].append(papers[ident])
+    placed = []
+    for name in sorted(topics):
+        members = topics[name]
+        rng.shuffle(members)
+        offset = rng.random()
+        placed += [((k + offset) / len(members), name, p) for k, p in enumerate(members)]
+    return [p for _, _, p in sorted(placed, key=lambda x: x[:2])]
+
+
+def _position(slots: list[str], k: int) -> tuple[float, str]:
+    """Where slot ``k`` belongs when every part is spread evenly over the whole."""
+    first, size = slots.index(slots[k]), slots.count(slots[k])
+    return (k - first + 0.5) / size, slots[k]
