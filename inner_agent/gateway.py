@@ -111,7 +111,7 @@ def content_key(
 
 def open_endpoint(name: str, endpoint: Endpoint, seed: int) -> LLM:
     """Connect to one endpoint.  Raises ``UserError`` when its key variable isn't set."""
-    if endpoint.kind == "simulator":
+    if endpoint.simulator is not None:
         return Simulator(seed, endpoint.simulator)
     key = os.environ.get(endpoint.api_key_env, "") if endpoint.api_key_env else "none"
     if not key:

@@ -36,6 +36,11 @@ def load(name: str, folder: Path = HERE) -> Prompt:
     return Prompt(name, Template(text), hashlib.sha256(text.encode()).hexdigest())
 
 
+def hashes() -> dict[str, str]:
+    """sha256 of each trusted prompt, by name: part of what a run's numbers depend on."""
+    return {p.stem: load(p.stem).sha256 for p in sorted(HERE.glob("*.md"))}
+
+
 def block(tag: str, text: str) -> str:
     """Wrap untrusted text in a tag that it can't close itself."""
     safe = text.replace(f"</{tag}", f"<\\/{tag}").strip()

@@ -33,6 +33,10 @@ from inner_agent.settings import InnerConfig, Limits
 
 Mode = Literal["bubblewrap", "none"]
 TAIL_BYTES = 8_000
+# -I would also ignore PYTHONHASHSEED; with a cleared environment it adds nothing else to -P -s, and
+# with a fixed hash seed a harness that iterates over a set is the same program every time.
+FLAGS = ("-P", "-s", "-S", "-B")
+HASH_SEED = "0"
 INSTALL = "install bubblewrap (Debian: apt-get install bubblewrap)"
 
 
@@ -115,7 +119,7 @@ def bubblewrap_problem() -> str | None:
 
 
 def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Limits) -> Child:
-    """Start ``python -I -S -B script…`` in the jail with a socket in ``METAOPT_FD``.
+    """Start ``python -P -s -S -B script…`` in the jail with a socket in ``METAOPT_FD``.
 
     ``script`` and ``mounts`` name paths inside the jail; in mode ``none`` they are mapped to the
     host's.  The working directory is ``/work`` (a temporary folder in mode ``none``).
@@ -124,17 +128,11 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
     fd = str(theirs.fileno())
     scratch = None
-    python = [str(_python()), "-I", "-S", "-B"]
+    python = [str(_python()), *FLAGS]
+    env = {"METAOPT_FD": fd, "PYTHONHASHSEED": HASH_SEED, "PATH": os.defpath}
     if mode == "bubblewrap":
-        command = [
-            *_bubblewrap(mounts, limits),
-            "--setenv",
-            "METAOPT_FD",
-            fd,
-            "--",
-            *python,
-            *script,
-        ]
+        given = [word for name, value in env.items() for word in ("--setenv", name, value)]
+        command = [*_bubblewrap(mounts, limits), *given, "--", *python, *script]
         cwd = None
     else:
         scratch = tempfile.TemporaryDirectory(prefix="metaopt-")
@@ -144,7 +142,7 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
         process = subprocess.Popen(
             [*_rlimits(limits), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=errors, pass_fds=[theirs.fileno()], start_new_session=True, cwd=cwd,
-            env={"METAOPT_FD": fd, "PATH": os.defpath},
+            env=env,
         )  # fmt: skip
     finally:
         theirs.close()

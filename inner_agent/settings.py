@@ -62,7 +62,15 @@ class Endpoint(Strict):
     timeout_s: PositiveFloat = 600.0
     max_retries: Annotated[int, Field(ge=0)] = 8
     price: Price = Price()
-    simulator: SimulatorParameters = SimulatorParameters()
+    simulator: SimulatorParameters | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulator_defaults(cls, given: object) -> object:
+        """A simulator's parameters are written out, so that a frozen config has all of them."""
+        if isinstance(given, dict) and given.get("kind") == "simulator":
+            return {"simulator": {}} | given
+        return given
 
     @model_validator(mode="after")
     def _reachable(self) -> "Endpoint":

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import ProviderError, UserError
 from inner_agent.gateway import Gateway
@@ -153,6 +154,7 @@ def open_lab(
     split = read_split(Path(config.papers.split), papers) if config.papers.split else None
     if split is None:
         raise UserError("papers.split isn't set; make a split with metaopt split and name it")
+    del split["test"]  # sealed: the loop is never given it
     if limit := config.search.validation_papers:
         split["val"] = split["val"][:limit]
     store = Store(folder / "run.db")
@@ -196,12 +198,18 @@ def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
             "tree": repo.tree_id(repo.baseline),
             "simulated": config.simulated,
             "metaopt": version("metaopt"),
+            "prompts": prompts.hashes(),
         }
         event = Event(0, "opened", opened)
         store.append(event)
         state.apply(event)
         repo.keep(0, repo.baseline)
         repo.mark_best(repo.baseline)
+    elif state.opened["prompts"] != prompts.hashes():
+        raise UserError(
+            "this run was started with other solver or judge prompts (another version of metaopt);"
+            f" go on with version {state.opened['metaopt']}, or start anew with another --out"
+        )
     return state
 
 

@@ -91,20 +91,21 @@ def _next_round(
 ) -> Reply:
     """Back to the challenger, or give up."""
     failed = sum(name == "challenger" for name, _ in steps)
-    if rng.random() < _gives_up(failed, directives(prompt, "main_agent"), p):
+    if rng.random() < _gives_up(failed, kind, directives(prompt, "main_agent"), p):
         return call(rng, ("finish", {"reason": f"no question held after {failed} rounds"}))
     advice = " ".join(filter(None, [_ADVICE[kind], _relayed(prompt, rng, p)]))
     return call(rng, ("challenger", {"instructions": advice}))
 
 
-def _gives_up(failed: int, told: frozenset[str], p: SimulatorParameters) -> float:
+def _gives_up(failed: int, kind: str, told: frozenset[str], p: SimulatorParameters) -> float:
     if "demand:stop_early" in told:
         return p.gives_up_early
-    if failed < 3:
-        return 0.0
     if "curb:persist" in told:
         return p.gives_up_never
-    return p.gives_up_told_on if "invite:persist" in told else p.gives_up
+    refused = p.gives_up_refused if kind == "invalid" else 0.0
+    if failed < 3:
+        return refused
+    return max(refused, p.gives_up_told_on if "invite:persist" in told else p.gives_up)
 
 
 def _relayed(prompt: str, rng: Random, p: SimulatorParameters) -> str:

@@ -39,7 +39,7 @@ class SimulatorParameters(BaseModel):
     # Solvers.  Hop k of a chain succeeds with probability 1 / (1 + exp((k - span) / slope)).
     weak_span: float = 1.9
     """Hop at which the weak solver loses the thread half the time."""
-    strong_span: float = 4.9
+    strong_span: float = 5.1
     """The same for the strong solver."""
     span_slope: Annotated[float, Field(gt=0)] = 0.7
     """How gradually the thread is lost around the span."""
@@ -49,15 +49,15 @@ class SimulatorParameters(BaseModel):
     """The same in a strong answer."""
 
     # Challenger.
-    generic: Habit = Habit(plain=0.55, invited=0.55, curbed=0.12, demanded=0.9)
+    generic: Habit = Habit(plain=0.42, invited=0.42, curbed=0.12, demanded=0.9)
     """Asks what could be asked of any paper."""
-    leak: Habit = Habit(plain=0.45, invited=0.6, curbed=0.05, demanded=0.95)
+    leak: Habit = Habit(plain=0.35, invited=0.48, curbed=0.07, demanded=0.95)
     """States the conclusion in the context."""
-    string_weight: Habit = Habit(plain=0.15, invited=0.35, curbed=0.01, demanded=0.9)
+    string_weight: Habit = Habit(plain=0.15, invited=0.38, curbed=0.01, demanded=0.9)
     """Writes weights as strings such as "+8"."""
-    negative: Habit = Habit(plain=0.2, invited=0.42, curbed=0.02, demanded=0.95)
+    negative: Habit = Habit(plain=0.2, invited=0.4, curbed=0.02, demanded=0.95)
     """Puts penalties into the rubric."""
-    heavy: Habit = Habit(plain=0.2, invited=0.3, curbed=0.0, demanded=0.9)
+    heavy: Habit = Habit(plain=0.15, invited=0.24, curbed=0.0, demanded=0.9)
     """Lets one criterion weigh about as much as all others together."""
     number: Habit = Habit(plain=0.04, invited=0.04, curbed=0.005, demanded=0.8)
     """Asks for a bare number that the context does not hold."""
@@ -65,9 +65,9 @@ class SimulatorParameters(BaseModel):
     """Leaves a premise that the answer needs out of the context."""
     style: Habit = Habit(plain=0.8, invited=0.8, curbed=0.05, demanded=1.0)
     """Rewards style and general virtues in the rubric of a specific question."""
-    depth: Amount = 2.9
+    depth: Amount = 3.0
     """Mean hops of a specific question."""
-    depth_spread: Amount = 1.0
+    depth_spread: Amount = 0.9
     """Standard deviation of the hops."""
     depth_steered: Amount = 4.2
     """Mean hops where the prompt names three to five steps; the spread is then halved."""
@@ -102,8 +102,10 @@ class SimulatorParameters(BaseModel):
 
     # Main agent: chance to give up after each failed round from the third on.
     gives_up: Chance = 0.3
-    gives_up_told_on: Chance = 0.15
+    gives_up_told_on: Chance = 0.2
     """The same where its prompt says to keep going."""
+    gives_up_refused: Chance = 0.35
+    """The same after any round whose item was refused: nothing was learned from it."""
     gives_up_never: Chance = 0.01
     """The same where its prompt forbids giving up."""
     gives_up_early: Chance = 0.7

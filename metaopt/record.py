@@ -1,0 +1,88 @@
+"""A run as readers see it: opened without a lock and never written to, finished or running."""
+
+import fcntl
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inner_agent.calls import CallStore, Usage
+from inner_agent.errors import UserError
+from metaopt.config import RunConfig, load_config
+from metaopt.history import HistoryEntry
+from metaopt.repo import HarnessRepo
+from metaopt.state import State, replay
+from metaopt.store import Event, Store
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run has recorded up to now.
+
+    ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
+    iteration recorded, by event kind; ``times`` are the first and last event's, in seconds.
+    """
+
+    folder: Path
+    config: RunConfig
+    events: Sequence[Event]
+    state: State
+    stages: dict[int, dict[str, dict[str, Any]]]
+    times: tuple[float, float]
+
+    @property
+    def decisions(self) -> list[HistoryEntry]:
+        """Every decision there is, by iteration."""
+        found = sorted((i, s["decided"]["entry"]) for i, s in self.stages.items() if "decided" in s)
+        return [HistoryEntry.model_validate(entry) for _, entry in found]
+
+    def repo(self) -> HarnessRepo:
+        """The run's harnesses.  Raises ``UserError`` when they aren't there."""
+        path = self.folder / "harness.git"
+        if not path.exists():  # opening it would make a new one
+            raise UserError(f"{path}: missing, so there are no harnesses to show; restore it")
+        return HarnessRepo(path, self.config.harness)
+
+
+def open_record(folder: Path) -> RunRecord:
+    """Read a run's folder.  Raises ``UserError`` when it isn't one."""
+    database = folder / "run.db"
+    if not database.is_file():
+        raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
+    config = load_config(folder / "config.toml")
+    try:
+        with closing(Store(database, readonly=True)) as store:
+            events, times = list(store.events()), store.times()
+    except sqlite3.Error as e:
+        raise UserError(f"{database}: can't be read ({e})") from None
+    if times is None:
+        raise UserError(f"{folder}: nothing is recorded yet; start it with metaopt run")
+    stages: dict[int, dict[str, dict[str, Any]]] = {}
+    for event in events:
+        stages.setdefault(event.iteration, {})[event.kind] = event.data
+    state = replay(events)
+    state.advance_all()
+    return RunRecord(folder, config, events, state, stages, times)
+
+
+def usage(folder: Path) -> dict[str, Usage]:
+    """What the run's calls used, by role."""
+    path = folder / "calls.db"
+    if not path.exists():
+        return {}
+    with closing(CallStore(path)) as calls:
+        return calls.usage_by_role()
+
+
+def running_process(folder: Path) -> str | None:
+    """The process that holds the run, or ``None``."""
+    try:
+        with open(folder / "lock", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go again on closing
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return (folder / "lock").read_text(encoding="utf-8").strip() or "unknown"
+    return None

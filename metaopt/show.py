@@ -1,0 +1,211 @@
+"""One candidate of a run: what it is, what it changed, why, and how it did; and taking it away."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from inner_agent.errors import UserError
+from inner_agent.run_paper import PaperResult
+from metaopt.analyzer import Diagnosis
+from metaopt.config import BUILTIN
+from metaopt.population import Candidate, best, shrunk_rates
+from metaopt.record import RunRecord, open_record
+from metaopt.status import SIMULATED
+from metaopt.store import Store
+from metaopt.text import clean, grid, one_line, pooled, render
+
+Results = Mapping[str, PaperResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An iteration that somebody asked for, and its candidate if it came to one."""
+
+    id: int
+    candidate: Candidate | None
+
+    def made(self) -> Candidate:
+        """The candidate.  Raises ``UserError`` when the iteration has none."""
+        if self.candidate is None:
+            raise UserError(f"iteration {self.id} made no candidate; --analysis may say why")
+        return self.candidate
+
+
+def show_candidate(
+    folder: Path, candidate: str, diff: bool, baseline: bool, analysis: bool, papers: bool
+) -> str:
+    """What the flags ask for, or an overview.  ``candidate``: a number, ``best``, ``baseline``.
+
+    Raises ``UserError`` for an unknown run or candidate, and for what it doesn't have.
+    """
+    record = open_record(folder)
+    found = _find(record, candidate)
+    parts = []
+    if analysis:
+        parts.append(_analysis(record, found))
+    if papers:
+        parts.append(_papers(record, found.made()))
+    if diff or baseline:
+        parts.append(_diff(record, found.made(), baseline))
+    return "\n\n".join(parts or [_overview(record, found)])
+
+
+def take_away(folder: Path, target: Path, candidate: str) -> str:
+    """Clone the run's harnesses into ``target`` with a branch at the candidate, and write
+    ``target``.diff, the same as one patch against the baseline.
+
+    Raises ``UserError`` when either is there already.
+    """
+    record = open_record(folder)
+    chosen = _find(record, candidate).made()
+    patch = target.with_name(f"{target.name}.diff")
+    if patch.exists():
+        raise UserError(f"{patch}: exists; name a new folder")
+    repo = record.repo()
+    branch = f"metaopt/{_branch_word(folder)}-{chosen.id}"
+    repo.checkout(chosen.commit, branch, target.resolve())
+    text = repo.diff(repo.baseline, chosen.commit)
+    head = f"{target}: git repository, branch {branch}: candidate {chosen.id}, {pooled(chosen)}"
+    if record.config.simulated:
+        head += f"\n{SIMULATED}"
+    if not text:
+        return f"{head}\nIt is the baseline itself: no {patch.name}."
+    patch.write_text(text, encoding="utf-8", errors="surrogateescape")
+    apply = _apply_command(record, patch)
+    return f"{head}\n{patch}: all its changes to the baseline\nTo apply them:  {apply}"
+
+
+def _find(record: RunRecord, name: str) -> _Found:
+    if name == "best":
+        top = best(record.state.population)
+        return _Found(top.id, top)
+    ident = 0 if name == "baseline" else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else -1
+    if ident not in record.stages:
+        last = max(record.stages)
+        raise UserError(f"{record.folder}: no candidate {name!r}; give best, or a number to {last}")
+    if ident in record.state.candidates:
+        return _Found(ident, record.state.candidates[ident])
+    stages = record.stages[ident]  # it was made, but isn't validated, or never was to be
+    made = stages.get("implemented")
+    if made is None:
+        return _Found(ident, None)
+    parent = stages["selected"]["parent"]
+    return _Found(ident, Candidate(ident, parent, made["commit"], made["tree"], made["summary"]))
+
+
+def _overview(record: RunRecord, found: _Found) -> str:
+    stages = record.stages[found.id]
+    decision = stages["decided"]["entry"]["decision"] if "decided" in stages else "not decided yet"
+    lines = [f"candidate {found.id}" + (f"   {SIMULATED}" if record.config.simulated else "")]
+    if found.id:
+        lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(decision)}"]
+    c = found.candidate
+    if c is not None:
+        rates = shrunk_rates(record.state.population)
+        lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {pooled(c)}"]
+        if c.parent is not None and c.id in rates:
+            lines.append(f"            {rates[c.id]:.1%} shrunk towards its parent's")
+        lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
+        children = [x.id for x in record.state.candidates.values() if x.parent == c.id]
+        lines.append(f"children    {', '.join(map(str, children)) or 'none'}")
+        lines.append(f"commit      {c.commit}")
+    folder = shlex.quote(str(record.folder))
+    return "\n".join([*lines, "", f"metaopt show {folder} {found.id} --diff --analysis --papers"])
+
+
+def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:
+    if candidate.parent is None:
+        raise UserError("the baseline differs from nothing; name another candidate")
+    repo = record.repo()
+    parent = _find(record, str(candidate.parent)).made()
+    return repo.diff(repo.baseline if from_baseline else parent.commit, candidate.commit).rstrip()
+
+
+def _analysis(record: RunRecord, found: _Found) -> str:
+    stages = record.stages[found.id]
+    if "diagnosed" not in stages:
+        why = stages.get("decided", {}).get("entry", {}).get("decision", "not there yet")
+        raise UserError(f"iteration {found.id} has no analysis ({one_line(why, 200)})")
+    d = Diagnosis.model_validate(stages["diagnosed"], strict=False)
+    table = grid(">share", "failure mode", "papers")
+    for mode in sorted(d.failure_modes, key=lambda m: -m.share):
+        table.add_row(f"{mode.share:.0%}", clean(mode.name), clean(", ".join(mode.papers)))
+    lines = [
+        render(table),
+        f"Root cause: {d.root_cause}",
+        f"Proposed change: {d.proposed_change}",
+        *_predictions(record, found, d),
+    ]
+    return clean("\n\n".join(lines))
+
+
+def _predictions(record: RunRecord, found: _Found, d: Diagnosis) -> list[str]:
+    """What was predicted, and what validation found (other papers: the two don't compare)."""
+    lines = [
+        f"Predicted, on its training papers: fixes {', '.join(d.predicted_fixes) or 'none'};"
+        f" at risk {', '.join(d.papers_at_risk) or 'none'}"
+    ]
+    entry = record.stages[found.id].get("decided", {}).get("entry", {})
+    if entry.get("mutant_rate") is not None:
+        fixed, broken = (", ".join(entry[key]) or "none" for key in ("fixed", "broken"))
+        lines.append(f"Measured, on validation papers: fixed {fixed}; broken {broken}")
+    return lines
+
+
+def _papers(record: RunRecord, candidate: Candidate) -> str:
+    if not candidate.runs:
+        raise UserError(f"candidate {candidate.id} has not been validated; --papers needs it")
+    own = candidate.id or candidate.runs[-1][0]  # the baseline: its latest run
+    runs: list[Results] = []
+    before: Results = {}
+    with closing(Store(record.folder / "run.db", readonly=True)) as store:
+        runs = [store.results(candidate.id, "val", i) for i, _, _ in candidate.runs]
+        now = store.results(candidate.id, "val", own)
+        if candidate.parent is not None:
+            before = store.results(candidate.parent, "val", own)
+    head = f"validation in iteration {own}"
+    if before:
+        head += f": parent {candidate.parent} before, candidate {candidate.id} after"
+    return f"{head}\n\n{_paper_table(now, before, runs)}"
+
+
+def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:
+    columns = (">weak", ">strong", ">rounds")
+    old = ("before", *columns) if before else ()
+    passes = (">passes in all runs",) if len(runs) > 1 else ()
+    table = grid("paper", *old, "after" if before else "outcome", *columns, *passes)
+    for paper in sorted(now):
+        cells = [clean(paper)]
+        if before:
+            cells += _cells(before.get(paper))
+        cells += _cells(now[paper])
+        if passes:
+            had = [run[paper].passed for run in runs if paper in run]
+            cells.append(f"{sum(had)}/{len(had)}")
+        table.add_row(*cells)
+    return render(table)
+
+
+def _cells(result: PaperResult | None) -> list[str]:
+    if result is None:
+        return ["", "", "", ""]
+    scores = (
+        "" if score is None else f"{score:.0%}" for score in (result.weak_avg, result.strong_avg)
+    )
+    return [result.reason.replace("_", " "), *scores, str(result.rounds)]
+
+
+def _branch_word(folder: Path) -> str:
+    """The run's name, as far as git takes it for a branch."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-") or "run"
+
+
+def _apply_command(record: RunRecord, patch: Path) -> str:
+    harness, path = record.config.harness, shlex.quote(str(patch.resolve()))
+    if harness.repo == BUILTIN:
+        return f"git apply --directory=baseline_harness {path}   (at the top of metaopt's source)"
+    where = "YOUR_REPO" if "://" in harness.repo else shlex.quote(harness.repo)
+    return f"git -C {where} apply {path}"

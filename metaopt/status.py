@@ -1,0 +1,131 @@
+"""How a run stands: what a colleague asks first, and what was tried so far."""
+
+import shlex
+from collections import Counter
+from pathlib import Path
+
+from inner_agent.calls import Usage
+from metaopt.history import HistoryEntry
+from metaopt.population import best, shrunk_rates
+from metaopt.record import RunRecord, open_record, running_process, usage
+from metaopt.text import amount, dollars, duration, grid, one_line, pooled, render
+
+SIMULATED = "SIMULATED: says nothing about real models"
+DOING = {  # what comes after the last thing that an iteration recorded
+    "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
+    "implemented": "on validation papers", "validated": "deciding",
+}  # fmt: skip
+
+
+def summary(folder: Path) -> str:
+    """State, rates, spending and next commands.  Raises ``UserError`` when it isn't a run."""
+    record = open_record(folder)
+    decisions = record.decisions
+    pairs = [
+        ("state", _state(record, len(decisions))),
+        ("iterations", _iterations(record, decisions)),
+        ("baseline", pooled(record.state.candidates[0])),
+        ("best", _best(record)),
+        ("last", decision_line(decisions[-1]) if decisions else "no decision yet"),
+        ("time", f"{duration(record.times[1] - record.times[0])} from first to last event"),
+    ]
+    head = record.folder.resolve().name
+    if record.config.simulated:
+        head += f"   {SIMULATED}"
+    lines = [head, *(f"{name:<12}{text}" for name, text in pairs)]
+    return "\n".join([*lines, "", _spending(usage(folder)), "", *_next_commands(record)])
+
+
+def history(folder: Path) -> str:
+    """Every iteration on a line: parent, outcome, rates, edit.  Raises ``UserError``."""
+    record = open_record(folder)
+    table = grid(">iteration", ">parent", "outcome", ">parent's rate", ">rate", "edit")
+    for d in record.decisions:
+        old, new = (
+            "" if rate is None else f"{rate:.0%}" for rate in (d.parent_rate, d.mutant_rate)
+        )
+        edit = one_line(d.summary or d.proposed_change, 300)
+        table.add_row(str(d.iteration), str(d.parent), one_line(d.decision, 300), old, new, edit)
+    if not table.row_count:
+        return "no iteration is decided yet"
+    note = "simulated\n" if record.config.simulated else ""
+    more = f"metaopt show {shlex.quote(str(folder))} NUMBER --analysis (--diff, --papers)"
+    return f"{note}{render(table)}\n\n{more}"
+
+
+def decision_line(entry: HistoryEntry) -> str:
+    """One iteration's outcome on one line."""
+    rates = ""
+    if entry.parent_rate is not None and entry.mutant_rate is not None:
+        rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
+    text = f"iteration {entry.iteration}, parent {entry.parent}: {entry.decision}{rates}"
+    return one_line(f"{text}: {entry.summary}" if entry.summary else text, 160)
+
+
+def _state(record: RunRecord, decided: int) -> str:
+    process = running_process(record.folder)
+    if process is None:
+        wanted = record.config.search.iterations
+        return "finished" if decided >= wanted else "stopped before its end"
+    doing = [
+        f"{i} {DOING.get(list(stages)[-1], '')}"
+        for i, stages in sorted(record.stages.items())
+        if i > 0 and "decided" not in stages
+    ]
+    return f"running as process {process}" + (f" ({', '.join(doing)})" if doing else "")
+
+
+def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
+    outcomes = Counter(d.decision.partition(":")[0] for d in decisions)
+    failed = Counter(_failed_stage(d) for d in decisions if d.decision.startswith("failed"))
+    text = f"{len(decisions)} of {record.config.search.iterations} decided: "
+    text += f"{outcomes['accepted']} accepted, {outcomes['rejected']} rejected"
+    text += f", {outcomes['failed']} failed"
+    stages = ", ".join(f"{stage} {n}" for stage, n in sorted(failed.items()))
+    return f"{text} ({stages})" if stages else text
+
+
+def _failed_stage(entry: HistoryEntry) -> str:
+    reason = entry.decision.partition(": ")[2]
+    return "already tried" if reason.startswith("same harness") else reason.partition(":")[0]
+
+
+def _best(record: RunRecord) -> str:
+    top = best(record.state.population)
+    if top.id == 0:
+        return "still the baseline"
+    shrunk = shrunk_rates(record.state.population)[top.id]
+    text = f"candidate {top.id}: {pooled(top)}, {shrunk:.1%} shrunk towards its parent"
+    return f"{text}\n{'':<12}{one_line(top.summary, 120)}" if top.summary else text
+
+
+def _spending(spent: dict[str, Usage]) -> str:
+    table = grid("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
+    rows = [
+        (role, u.calls, u.prompt_tokens, u.cached_tokens, u.completion_tokens, u.usd)
+        for role, u in sorted(spent.items())
+    ]
+    for role, calls, sent, cached, written, usd in [*rows, _total(rows)]:
+        table.add_row(
+            role, f"{calls:,}", amount(sent), amount(cached), amount(written), dollars(usd)
+        )
+    return render(table)
+
+
+def _total(
+    rows: list[tuple[str, int, int, int, int, float]],
+) -> tuple[str, int, int, int, int, float]:
+    calls, sent, cached, written = (sum(int(row[k]) for row in rows) for k in range(1, 5))
+    return "all", calls, sent, cached, written, sum(row[5] for row in rows)
+
+
+def _next_commands(record: RunRecord) -> list[str]:
+    folder = shlex.quote(str(record.folder))
+    config = shlex.quote(str(record.folder / "config.toml"))
+    return [
+        f"metaopt show {folder}                       what was tried, and what came of it",
+        f"metaopt show {folder} best --diff           the winner against its parent",
+        f"metaopt plot {folder} --out plot.png        validation pass rate over iterations",
+        f"metaopt checkout {folder} DIR               take the winner away",
+        f"metaopt run {config} --out {folder}   go on, once it is stopped",
+    ]

@@ -1,0 +1,70 @@
+"""Numbers and model-written text as people read them in a terminal."""
+
+import io
+import shutil
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from metaopt.population import Candidate
+from metaopt.statistics import wilson
+
+
+def clean(text: str) -> str:
+    """``text`` without control characters: what a model wrote mustn't steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def one_line(text: str, limit: int = 100) -> str:
+    """``text`` on one line of at most ``limit`` characters."""
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
+
+
+def pooled(candidate: Candidate) -> str:
+    """A candidate's rate over all its validation runs, with its 95 % interval."""
+    if not candidate.papers:
+        return "not validated yet"
+    low, high = wilson(candidate.passes, candidate.papers)
+    runs = len(candidate.runs)
+    times = f"{runs} run{'s' if runs > 1 else ''} x {candidate.papers // runs} papers"
+    return f"{candidate.rate:.1%} [{low:.0%} to {high:.0%}] in {times}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def amount(count: float) -> str:
+    """A count of tokens or calls to three digits: 950, 12.3 k, 4.56 M."""
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return f"{count:.0f}"
+
+
+def dollars(usd: float) -> str:
+    """USD to the cent, or to two digits below one."""
+    return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
+
+
+def grid(*columns: str) -> Table:
+    """An empty table with these headings; one that starts with ``>`` aligns to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def render(what: RenderableType) -> str:
+    """A table as plain text, as wide as the terminal (100 columns where there is none)."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    console = Console(file=io.StringIO(), width=max(width, 60), markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(what)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
