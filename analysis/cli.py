@@ -13,11 +13,12 @@ from metaopt.cli import RunArg, app, invoke
 def plot(
     run: RunArg,
     out: Annotated[Path, typer.Option(help="A .png, .pdf or .svg file.")],
+    data: Annotated[Path | None, typer.Option(help="A .csv file for the numbers.")] = None,
 ) -> None:
     """Draw validation pass rate over iterations."""
     from analysis.figures import plot_run
 
-    print(plot_run(run, out))
+    print(plot_run(run, out, data))
 
 
 def main() -> None:

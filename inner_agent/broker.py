@@ -25,6 +25,8 @@ from inner_agent.trajectory import Steps
 
 MAX_LINE = 2**20
 MAX_VIOLATIONS = 20  # junk lines before the harness is given up
+REQUESTS_PER_ALLOWED = 10  # requests for each chat and item allowed: refusals are free, not endless
+MAX_MESSAGE = 500  # characters of a refusal: it may quote what the harness wrote
 
 
 class Refusal(Exception):
@@ -56,11 +58,19 @@ class _Message(BaseModel):
     tool_call_id: Annotated[str, Field(max_length=128)] | None = None
 
 
+class _Tool(BaseModel):
+    """A function and nothing else: providers have tools of their own that reach the network."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    type: Literal["function"]
+    function: dict[str, Any]
+
+
 class _Chat(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     agent: Literal["main_agent", "challenger", "quality_verifier"]
     messages: Annotated[list[_Message], Field(min_length=1, max_length=1_000)]
-    tools: Annotated[list[dict[str, Any]], Field(max_length=32)] = []
+    tools: Annotated[list[_Tool], Field(max_length=32)] = []
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
@@ -147,6 +157,7 @@ class Broker:
     records: dict[str, Record] = field(default_factory=dict)
     result: ResultFile | None = None
     chats: int = 0
+    requests: int = 0
     violations: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
@@ -154,9 +165,11 @@ class Broker:
 
         ``ProviderError`` and ``BudgetExhausted`` pass through: they are no fault of the harness.
         """
+        clock, own_s = asyncio.get_running_loop().time, self.limits.own_s
         while True:
+            asked = clock()
             try:
-                async with asyncio.timeout(self.limits.idle_s):
+                async with asyncio.timeout(min(self.limits.idle_s, own_s)):
                     line = await reader.readuntil(b"\n")
             except TimeoutError:
                 return "timed_out"
@@ -164,20 +177,27 @@ class Broker:
                 return "junk"
             except (asyncio.IncompleteReadError, ConnectionError):
                 return ""
+            own_s -= clock() - asked
             answer = await self.answer(line)
-            if self.violations > MAX_VIOLATIONS:
+            if self.violations > MAX_VIOLATIONS or self.requests > self._requests_allowed:
                 return "junk"
             try:
                 writer.write(json.dumps(answer).encode() + b"\n")
-                async with asyncio.timeout(self.limits.idle_s):
-                    await writer.drain()
+                if writer.transport.get_write_buffer_size():  # it mostly went out at once
+                    async with asyncio.timeout(self.limits.idle_s):
+                        await writer.drain()
             except TimeoutError:
                 return "timed_out"  # it doesn't read what it asked for
             except ConnectionError:
                 return ""
 
+    @property
+    def _requests_allowed(self) -> int:
+        return REQUESTS_PER_ALLOWED * (self.limits.chats + self.limits.items)
+
     async def answer(self, line: bytes) -> dict[str, Any]:
         """The answer to one request line."""
+        self.requests += 1
         ident: Any = None
         method: Any = None
         try:
@@ -194,8 +214,9 @@ class Broker:
         except Refusal as e:
             refusal = e
         self.violations += refusal.code == "bad_request"
-        self.steps.refused(str(method)[:40], refusal.code, str(refusal))
-        return {"id": ident, "error": {"code": refusal.code, "message": str(refusal)}}
+        message = " ".join(str(refusal).split())[:MAX_MESSAGE]
+        self.steps.refused(str(method)[:40], refusal.code, message)
+        return {"id": ident, "error": {"code": refusal.code, "message": message}}
 
     async def _dispatch(self, method: Any, params: Any) -> dict[str, Any]:
         if method == "chat":
@@ -210,11 +231,12 @@ class Broker:
         if self.chats >= self.limits.chats:
             raise Refusal("limit", f"{self.limits.chats} chats a paper are used up")
         self.chats += 1
-        messages: list[Message] = [m.model_dump(exclude_none=True) for m in chat.messages]
+        dumped = chat.model_dump(include={"messages", "tools"}, exclude_none=True)
+        messages: list[Message] = dumped["messages"]
         try:
             reply = await self.gateway.ask(
                 chat.agent, messages, sample=f"{self.sample}/chat{self.chats}",
-                tools=chat.tools, schema=chat.schema_, usage=self.usage,
+                tools=dumped["tools"], schema=chat.schema_, usage=self.usage,
             )  # fmt: skip
         except RequestRejected as e:  # too long or malformed: the harness wrote it
             raise Refusal("bad_request", str(e)) from None
@@ -235,7 +257,11 @@ class Broker:
             raise Refusal("invalid_item", str(e)) from None
         record = self.records.get(item.sha256) or self._new_record(item)
         known = record.weak if wanted.phase == "weak_only" else record.strong
-        phase = known or await self._new_phase(record, wanted.phase)
+        try:
+            phase = known or await self._new_phase(record, wanted.phase)
+        except RequestRejected as e:  # too long for a solver or the judge: the harness wrote it
+            record.tries += 1
+            raise Refusal("invalid_item", f"item: {e}") from None
         return {
             "status": phase.status,
             "report": phase.report,

@@ -24,8 +24,8 @@ CREATE TABLE IF NOT EXISTS calls (
   cached_tokens INTEGER NOT NULL,
   usd REAL NOT NULL,
   at REAL NOT NULL,           -- seconds since the epoch
-  PRIMARY KEY (key, sample)
-) WITHOUT ROWID
+  PRIMARY KEY (key, sample)   -- beside a rowid: random keys must not scatter replies of 1 kB
+)
 """
 
 

@@ -6,7 +6,7 @@ is the same as with all attempts, at fewer calls.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
@@ -61,7 +61,7 @@ class Phase:
     def for_record(self) -> dict[str, Any]:
         """As the trajectory keeps it."""
         attempts = [
-            {"answer": a.answer, "score": a.score, "criteria": [asdict(v) for v in a.verdicts]}
+            {"answer": a.answer, "score": a.score, "criteria": [v.for_record() for v in a.verdicts]}
             for a in self.attempts
         ]
         return {"status": self.status, "report": self.report, "attempts": attempts}

@@ -5,6 +5,7 @@ and counts.  It gives each draw of the same content its own seed, so that three 
 solver are three samples and not one.
 """
 
+import asyncio
 import hashlib
 import os
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from inner_agent import strict_json
 from inner_agent.budget import Ledger
 from inner_agent.calls import CallStore, Usage
-from inner_agent.errors import UserError
+from inner_agent.errors import EndpointRefused, RequestRejected, UserError
 from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
@@ -35,6 +36,7 @@ class Gateway:
         self._endpoints = endpoints or {
             name: open_endpoint(name, e, config.seed) for name, e in config.endpoints.items()
         }
+        self._buying: dict[tuple[bytes, str], asyncio.Event] = {}
         self.in_flight = 0
         self.replayed = 0
 
@@ -56,6 +58,8 @@ class Gateway:
         """
         model = self._config.models[role]  # type: ignore[index]
         key, size = content_key(model, messages, tools, schema, top_logprobs)
+        while busy := self._buying.get((key, sample)):
+            await busy.wait()  # the very same draw is on its way: it is paid for once
         recorded = self._calls.get(key, sample)
         if recorded:
             self.replayed += 1
@@ -76,15 +80,30 @@ class Gateway:
         worst_usd = price.usd(worst_prompt, model.max_tokens)
         with self.ledger.reserve(role, worst_prompt + model.max_tokens, worst_usd) as reservation:
             self.in_flight += 1
+            self._buying[key, sample] = done = asyncio.Event()
             try:
-                reply = await self._endpoints[model.endpoint].complete(request)
+                reply = await self._complete(role, model.endpoint, request)
+                usd = _cost(price, reply)
+                # Committed before anybody sees it: a crash from here on repeats nothing paid for.
+                self._calls.put(key, sample, role, reply, usd, time.time())
             finally:
                 self.in_flight -= 1
-            usd = _cost(price, reply)
-            # Committed before anybody sees it: a crash from here on repeats nothing paid for.
-            self._calls.put(key, sample, role, reply, usd, time.time())
+                del self._buying[key, sample]
+                done.set()
             reservation.settle(reply, usd)
         return reply, usd
+
+    async def _complete(self, role: str, endpoint: str, request: Request) -> Reply:
+        """Ask the endpoint.  A rejection before the role ever got a reply is the config's fault:
+        put down to the harness, it would make a score of a wrong setting."""
+        try:
+            return await self._endpoints[endpoint].complete(request)
+        except RequestRejected as e:
+            if not self.ledger.by_role[role].calls:
+                raise EndpointRefused(
+                    f"models.{role}: its first request was rejected ({e})"
+                ) from None
+            raise
 
     async def close(self) -> None:
         """Close connections and the call store."""
@@ -101,12 +120,25 @@ def content_key(
     schema: Mapping[str, Any] | None = None,
     top_logprobs: int = 0,
 ) -> tuple[bytes, int]:
-    """sha256 over all that shapes the reply, and the size in bytes of what is sent."""
-    text = strict_json.canonical(
-        [model.endpoint, model.model, model.temperature, model.max_tokens, list(messages),
+    """sha256 over all that shapes the reply, and the size in bytes of what is sent.
+
+    A message's text is hashed as it is, after the JSON of everything else, which tells its
+    length: escaping a paper as JSON costs four times as much as hashing it.
+    """
+    shells: list[Message] = []
+    texts: list[bytes] = []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content.encode("utf-8", "surrogatepass"))
+            message = {**message, "content": {"bytes": len(texts[-1])}}
+        shells.append(message)
+    head = strict_json.canonical(
+        [model.endpoint, model.model, model.temperature, model.max_tokens, shells,
          list(tools), schema, top_logprobs]
     )  # fmt: skip
-    return hashlib.sha256(text).digest(), len(text)
+    whole = b"\0".join([head, *texts])
+    return hashlib.sha256(whole).digest(), len(whole)
 
 
 def open_endpoint(name: str, endpoint: Endpoint, seed: int) -> LLM:

@@ -110,8 +110,9 @@ class OpenAIEndpoint:
                 raise EndpointRefused(
                     f"endpoints.{self.name}: no model {request.model!r} there ({_short(e)})"
                 ) from None
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as e:
-                raise RequestRejected(f"endpoints.{self.name}: {_short(e)}") from None
+            except openai.APIStatusError as e:
+                kind = RequestRejected if e.status_code in (400, 413, 422) else ProviderError
+                raise kind(f"endpoints.{self.name}: {_short(e)}") from None
             except (openai.OpenAIError, ValueError) as e:  # ValueError: the body wasn't JSON
                 raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
         return _reply(answer, self.name)
@@ -177,17 +178,17 @@ def _reply(answer: Any, endpoint: str) -> Reply:
         choice = answer.choices[0]
         message, usage = choice.message, answer.usage
         calls = tuple(
-            ToolCall(c.id, c.function.name, c.function.arguments)
+            ToolCall(_text(c.id), _text(c.function.name), _text(c.function.arguments))
             for c in message.tool_calls or ()
             if c.type == "function"
         )
         details = getattr(usage, "prompt_tokens_details", None)
         return Reply(
-            content=message.content or "",
+            content=_text(message.content),
             tool_calls=calls,
             finish_reason=choice.finish_reason or "stop",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
+            prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
+            completion_tokens=(usage.completion_tokens or 0) if usage else 0,
             cached_tokens=getattr(details, "cached_tokens", None) or 0,
             model=answer.model or "",
             first_logprobs=_first_logprobs(choice),
@@ -196,6 +197,13 @@ def _reply(answer: Any, endpoint: str) -> Reply:
         raise ProviderError(
             f"endpoints.{endpoint}: a reply without a usable choice ({e})"
         ) from None
+
+
+def _text(given: Any) -> str:
+    """A provider's text; half an emoji (a reply cut inside a surrogate pair) can't be stored."""
+    if not isinstance(given, str | None):
+        raise TypeError(f"text expected, not {type(given).__name__}")
+    return (given or "").encode("utf-8", "replace").decode()
 
 
 def _first_logprobs(choice: Any) -> dict[str, float]:

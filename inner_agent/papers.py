@@ -72,7 +72,7 @@ def read_paper(paper: Paper, max_tokens: int) -> PaperText:
     data = _read_bytes(paper.path)
     if hashlib.sha256(data).hexdigest() != paper.sha256:
         raise UserError(f"{paper.path}: changed while in use; restore it or make a new split")
-    text = data.decode("utf-8")
+    text = data.decode("utf-8-sig")
     kept = _cut(text, max_tokens * CHARS_PER_TOKEN)
     return PaperText(paper, kept, (len(text) - len(kept)) // CHARS_PER_TOKEN)
 
@@ -116,14 +116,14 @@ def _checked(row: dict[str, Any]) -> Paper:
     digest = hashlib.sha256(data).hexdigest()
     if row.get("sha256") not in (None, digest):
         raise UserError(f"{path}: its sha256 isn't the manifest's; restore it or mend the manifest")
-    if not data.strip():
-        raise UserError(f"{path}: the paper is empty; remove it")
     if b"\0" in data:
         raise UserError(f"{path}: binary, not text; convert the paper to plain text")
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: not UTF-8 at byte {e.start}; convert it") from None
+    if not text.strip():
+        raise UserError(f"{path}: the paper is empty; remove it")
     title = row.get("title") or _title(text)
     return Paper(
         str(row["id"]), str(title), path, digest, str(row.get("topic") or ""),

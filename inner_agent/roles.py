@@ -8,7 +8,7 @@ sees the rubric and never the reference answer.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,6 +42,10 @@ class Verdict:
 
     reason: str
     score: float
+
+    def for_record(self) -> dict[str, Any]:
+        """As the trajectory keeps it."""
+        return {"reason": self.reason, "score": self.score}
 
 
 class _Line(BaseModel):

@@ -83,6 +83,7 @@ async def run_paper(
     by luck.  Raises ``ProviderError`` or ``BudgetExhausted``; neither is a score.
     """
     started, in_flight = time.monotonic(), rig.gateway.in_flight
+    sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
     steps = Steps(paper.text)
     evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text)
     broker = Broker(rig.gateway, evaluator, rig.config.limits, sample, steps, evaluator.usage)
@@ -128,7 +129,7 @@ async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -
                 fault = "timed_out" if status is None else "crashed" if status else ""
         finally:
             child.kill()
-            writer.close()
+            writer.transport.abort()  # closing would wait for a harness that never reads
     finally:
         stderr = child.close()
     return fault, stderr

@@ -3,8 +3,8 @@
 Covered by bubblewrap: no network (not even loopback), no host files but a read-only system
 runtime, the harness's own tree and its one paper; no host processes, no signals to them, no
 parent environment, no new namespaces, private ``/work`` and ``/tmp`` in memory with a size cap.
-By rlimits: address space, CPU seconds, file size, open files, no core dumps.  By the parent: an
-idle deadline, and the whole process namespace killed at the end.
+By rlimits: address space, CPU seconds, file size, open files, processes, no core dumps.  By the
+parent: an idle deadline, and the whole process namespace killed at the end.
 
 Not covered: a kernel exploit; timing side channels; the number of processes when metaopt itself
 runs as root (the kernel exempts root from that limit), which then ends with the deadline.
@@ -33,6 +33,7 @@ from inner_agent.settings import InnerConfig, Limits
 
 Mode = Literal["bubblewrap", "none"]
 TAIL_BYTES = 8_000
+MAX_PROCESSES = 64
 # -I would also ignore PYTHONHASHSEED; with a cleared environment it adds nothing else to -P -s, and
 # with a fixed hash seed a harness that iterates over a set is the same program every time.
 FLAGS = ("-P", "-s", "-S", "-B")
@@ -132,7 +133,7 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     env = {"METAOPT_FD": fd, "PYTHONHASHSEED": HASH_SEED, "PATH": os.defpath}
     if mode == "bubblewrap":
         given = [word for name, value in env.items() for word in ("--setenv", name, value)]
-        command = [*_bubblewrap(mounts, limits), *given, "--", *python, *script]
+        command = [*_bubblewrap(mounts, limits), *given, "--", *_nproc(), *python, *script]
         cwd = None
     else:
         scratch = tempfile.TemporaryDirectory(prefix="metaopt-")
@@ -149,6 +150,20 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     return Child(process, ours, errors, scratch)
 
 
+async def precompile(mode: Mode, harness: Path, limits: Limits) -> None:
+    """Put bytecode beside a harness's modules, so that not every rollout compiles them again.
+
+    In the jail, for hostile source can bring the compiler down; what failed to compile stays
+    source.  None of the harness's own code runs while its tree is writable.
+    """
+    script = ["-m", "compileall", "-q", "/harness"]
+    child = start(mode, script, [Mount(harness, "/harness", writable=True)], limits)
+    try:
+        await child.wait(limits.idle_s)
+    finally:
+        child.close()
+
+
 def _bubblewrap(mounts: Sequence[Mount], limits: Limits | None = None) -> list[str]:
     size = str((limits.file_mb if limits else 1) * 2**20)
     command = [
@@ -159,7 +174,8 @@ def _bubblewrap(mounts: Sequence[Mount], limits: Limits | None = None) -> list[s
     ]  # fmt: skip
     for m in mounts:
         command += ["--bind" if m.writable else "--ro-bind", str(m.host), m.inside]
-    return [*command, "--chdir", "/work"]
+    # The root and /dev are memory without a size cap: nothing is left to be written there.
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"]
 
 
 @cache
@@ -200,6 +216,14 @@ def _rlimits(limits: Limits) -> list[str]:
         str(_prlimit()), f"--as={limits.memory_mb * 2**20}", f"--cpu={limits.cpu_s}",
         f"--fsize={limits.file_mb * 2**20}", f"--nofile={files}", "--core=0", "--",
     ]  # fmt: skip
+
+
+def _nproc() -> list[str]:
+    """A prefix for inside the jail: there the kernel counts the jail's processes alone, while
+    outside it would count all that the user runs."""
+    program = _prlimit() or ""
+    reachable = program.startswith(("/usr/", "/bin/"))
+    return [program, f"--nproc={MAX_PROCESSES}", "--"] if reachable else []
 
 
 def _lay_out(scratch: Path, mounts: Sequence[Mount]) -> Callable[[str], str]:

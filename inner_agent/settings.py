@@ -108,12 +108,13 @@ class Papers(Strict):
 
 
 class Limits(Strict):
-    """What one rollout may use.  ``idle_s`` is the harness's own time between two requests;
-    waiting for models isn't counted, so a slow provider is never a score."""
+    """What one rollout may use.  ``idle_s`` is the harness's own time between two requests,
+    ``own_s`` in all; waiting for models isn't counted, so a slow provider is never a score."""
 
     items: Positive = 8
     chats: Positive = 160
     idle_s: PositiveFloat = 120.0
+    own_s: PositiveFloat = 1_200.0
     cpu_s: Positive = 60
     memory_mb: Positive = 512
     file_mb: Positive = 16

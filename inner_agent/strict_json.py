@@ -1,7 +1,15 @@
-"""JSON from untrusted hands: no duplicate keys, no NaN, no depth bombs."""
+"""JSON from untrusted hands: what is let through can be stored, hashed and sent on.
+
+Refused: duplicate keys, NaN and infinities (1e999 is one), halves of surrogate pairs, deep nesting.
+"""
 
 import json
+import math
+import re
 from typing import Any
+
+MAX_DEPTH = 64
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class JSONRefused(ValueError):
@@ -11,8 +19,9 @@ class JSONRefused(ValueError):
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [k for k, _ in pairs]
-        raise JSONRefused(f"duplicate key {next(k for k in keys if keys.count(k) > 1)!r}")
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise JSONRefused(f"duplicate key {twice[:40]!r}")
     return found
 
 
@@ -20,13 +29,24 @@ def _no_constants(name: str) -> Any:
     raise JSONRefused(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise JSONRefused(f"the number {text[:20]} is too large")
+    return number
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite
+)
 
 
 def loads(text: str | bytes) -> Any:
     """Parse one JSON document.  Raises ``JSONRefused`` with a one-line reason."""
     try:
-        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        return _sound(_DECODER.decode(text), text)
     except JSONRefused:
         raise
     except RecursionError:
@@ -47,7 +67,7 @@ def find_object(text: str) -> dict[str, Any]:
             break
         try:
             found, _ = _DECODER.raw_decode(text, start)
-            return dict(found)
+            return dict(_sound(found, text))
         except RecursionError:
             raise JSONRefused("nested too deeply") from None
         except ValueError as e:
@@ -56,8 +76,24 @@ def find_object(text: str) -> dict[str, Any]:
     raise JSONRefused(reason)
 
 
+def _sound(value: Any, text: str) -> Any:
+    """``value``, parsed from ``text``, unless writing it out again could fail."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inner = [x.values() if isinstance(x, dict) else x for x in level]
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        if not level:
+            break
+    else:
+        raise JSONRefused("nested too deeply")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise JSONRefused("half a surrogate pair is not text") from None
+    return value
+
+
 def canonical(value: Any) -> bytes:
-    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8", "surrogatepass")
+    """The one byte string for a JSON value: sorted keys, no spaces, ASCII."""
+    return _ENCODER.encode(value).encode("ascii")

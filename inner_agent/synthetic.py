@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 
 LICENCE = "CC0-1.0"
-_PARTS = 19
 _SPINE = 10
 _NOTICE = (
     "Synthetic text: invented by a program for software tests (CC0-1.0). No such system exists and"
@@ -38,34 +37,43 @@ class _Topic:
     objects: str
     pain: str
     measure: str
-    corpora: tuple[str, str, str]
+    corpora: tuple[str, ...]
 
 
-_TOPICS = (
-    _Topic("distributed storage", "replicas", "stale reads", "tail latency", ("Kelp-9", "Marsh", "Tidal")),
-    _Topic("program repair", "patches", "overfitted fixes", "plausible-fix ratio", ("Bugle", "Quill", "Tern")),
-    _Topic("document retrieval", "passages", "vocabulary mismatch", "recall", ("Osprey", "Folio", "Heron")),
-    _Topic("object tracking", "tracks", "identity switches", "association score", ("Glide", "Plaza", "Dusk")),
-    _Topic("cluster scheduling", "jobs", "head-of-line blocking", "makespan", ("Yard-4", "Harbor", "Dock")),
-    _Topic("compiler optimisation", "basic blocks", "register spills", "cycle count", ("Loom", "Mica", "Slate")),
-    _Topic("graph learning", "neighbourhoods", "oversmoothing", "node accuracy", ("Fern", "Delta", "Reef")),
-    _Topic("speech recognition", "utterances", "boundary errors", "word error", ("Chant", "Parlor", "Echo")),
-    _Topic("robot manipulation", "grasps", "slippage", "success ratio", ("Bench-3", "Crate", "Shelf")),
-    _Topic("network telemetry", "flows", "sampling bias", "detection delay", ("Spur", "Backhaul", "Mesh")),
-    _Topic("query planning", "join orders", "cardinality drift", "plan cost", ("Ledge", "Orchard", "Basin")),
-    _Topic("federated training", "clients", "update skew", "rounds to target", ("Hamlet", "Parish", "Quarry")),
-    _Topic("program synthesis", "sketches", "search blow-up", "solved ratio", ("Knot", "Lattice-2", "Thimble")),
-    _Topic("image compression", "tiles", "ringing", "bit budget", ("Grain", "Meadow", "Prism")),
-    _Topic("access control", "grants", "privilege creep", "review effort", ("Gate-7", "Annex", "Vault")),
-    _Topic("time-series forecasting", "windows", "regime shifts", "scaled error", ("Tariff", "Almanac", "Surge")),
-)  # fmt: skip
-
-_FIRST = tuple(
-    ["amber", "aspen", "auburn", "basalt", "beacon", "birch", "bramble", "briar", "brindle", "bronze", "canyon", "cedar", "chalk", "cinder", "citrine", "cobalt", "copper", "coral", "crimson", "cypress", "ember", "fallow", "flint", "garnet", "granite", "hazel", "heather", "hollow", "indigo", "ivory", "jasper", "juniper", "kestrel", "lantern", "larch", "lichen", "linden", "magnet", "maple", "marble", "meridian", "moss", "nettle", "nickel", "ochre", "onyx", "opal", "orchid", "pebble", "pewter", "quartz", "raven", "rowan", "russet", "saffron", "sienna", "silver", "spruce", "sparrow", "tallow", "thistle", "topaz", "umber", "velvet", "walnut", "willow"]
-)  # fmt: skip
-_SECOND = tuple(
-    ["arbiter", "anchor", "ballast", "bellows", "bracket", "buffer", "cascade", "cistern", "clutch", "comb", "compass", "crucible", "damper", "dial", "drum", "escapement", "ferry", "filter", "flywheel", "funnel", "gasket", "gauge", "governor", "grid", "hinge", "hopper", "jig", "kiln", "latch", "ledger", "lever", "loom", "manifold", "mixer", "nozzle", "pawl", "pendulum", "piston", "pivot", "pulley", "ratchet", "reel", "regulator", "relay", "reservoir", "rudder", "sieve", "sluice", "spindle", "splitter", "spool", "sprocket", "stencil", "tether", "throttle", "turbine", "turnstile", "valve", "vane", "weir", "winch"]
-)  # fmt: skip
+_TOPIC_TABLE = """
+distributed storage | replicas | stale reads | tail latency | Kelp-9, Marsh, Tidal
+program repair | patches | overfitted fixes | plausible-fix ratio | Bugle, Quill, Tern
+document retrieval | passages | vocabulary mismatch | recall | Osprey, Folio, Heron
+object tracking | tracks | identity switches | association score | Glide, Plaza, Dusk
+cluster scheduling | jobs | head-of-line blocking | makespan | Yard-4, Harbor, Dock
+compiler optimisation | basic blocks | register spills | cycle count | Loom, Mica, Slate
+graph learning | neighbourhoods | oversmoothing | node accuracy | Fern, Delta, Reef
+speech recognition | utterances | boundary errors | word error | Chant, Parlor, Echo
+robot manipulation | grasps | slippage | success ratio | Bench-3, Crate, Shelf
+network telemetry | flows | sampling bias | detection delay | Spur, Backhaul, Mesh
+query planning | join orders | cardinality drift | plan cost | Ledge, Orchard, Basin
+federated training | clients | update skew | rounds to target | Hamlet, Parish, Quarry
+program synthesis | sketches | search blow-up | solved ratio | Knot, Lattice-2, Thimble
+image compression | tiles | ringing | bit budget | Grain, Meadow, Prism
+access control | grants | privilege creep | review effort | Gate-7, Annex, Vault
+time-series forecasting | windows | regime shifts | scaled error | Tariff, Almanac, Surge
+"""
+_FIRST_WORDS = """
+amber aspen auburn basalt beacon birch bramble briar brindle bronze canyon cedar chalk cinder
+citrine cobalt copper coral crimson cypress ember fallow flint garnet granite hazel heather hollow
+indigo ivory jasper juniper kestrel lantern larch lichen linden magnet maple marble meridian moss
+nettle nickel ochre onyx opal orchid pebble pewter quartz raven rowan russet saffron sienna silver
+spruce sparrow tallow thistle topaz umber velvet walnut willow
+"""
+_SECOND_WORDS = """
+arbiter anchor ballast bellows bracket buffer cascade cistern clutch comb compass crucible damper
+dial drum escapement ferry filter flywheel funnel gasket gauge governor grid hinge hopper jig kiln
+latch ledger lever loom manifold mixer nozzle pawl pendulum piston pivot pulley ratchet reel
+regulator relay reservoir rudder sieve sluice spindle splitter spool sprocket stencil tether
+throttle turbine turnstile valve vane weir winch
+"""
+_FIRST, _SECOND = _FIRST_WORDS.split(), _SECOND_WORDS.split()
+_NAMES = ("Flow", "Net", "Core", "Lab", "Forge", "Path")
 
 _LINKS = (
     "The {a} hands its surplus to the {b}, which would otherwise idle whenever demand dips.",
@@ -126,6 +134,20 @@ _REMARKS = (
     "A reviewer might object that the workload is gentle; the appendix has a harsher one.",
     "Energy readings were taken at the wall socket with a calibrated meter.",
     "The trace spans {n} days and includes two public holidays.",
+    "Readers in a hurry may skip the derivation and go straight to the tables.",
+    "None of this hinges on a particular brand of hardware.",
+    "An early prototype was abandoned after {n} weeks because it was hard to debug.",
+    "We chose plain names over acronyms on purpose.",
+    "The dashboard refreshes every {n} seconds, which proved sufficient in practice.",
+    "Two of the authors checked the arithmetic independently.",
+    "Earlier drafts overstated this point, and we thank a colleague for objecting.",
+    "Rounding is to the nearest tenth unless stated otherwise.",
+    "A public mirror keeps the configuration files for {n} months.",
+    "Nothing prevents a gradual rollout, one region after another.",
+    "The threshold was picked from {n} candidates by grid search.",
+    "Failures were injected by hand during office hours.",
+    "Licensing questions are outside the scope of this text.",
+    "We had to exclude {n} records with corrupt timestamps.",
 )
 _LIMITS = (
     "The interplay of the {a} and the {b} was studied on commodity machines alone.",
@@ -137,7 +159,10 @@ _LIMITS = (
 
 def generate_papers(count: int, seed: int = 0) -> list[SyntheticPaper]:
     """``count`` papers; the same for the same seed, and a longer list extends a shorter one."""
-    return [_paper(index, Random(f"synthetic {seed} {index}")) for index in range(count)]
+    topics = _topics()
+    return [
+        _paper(n, topics[n % len(topics)], Random(f"synthetic {seed} {n}")) for n in range(count)
+    ]
 
 
 def write_papers(folder: Path, count: int, seed: int = 0) -> list[SyntheticPaper]:
@@ -156,12 +181,16 @@ def write_papers(folder: Path, count: int, seed: int = 0) -> list[SyntheticPaper
 
 
 class _Writer:
-    """Draws sentences without repeating a template before all were used."""
+    """The parts of one system, how they depend on each other, and sentences about that.
+
+    No template is used twice before all of its kind were used.
+    """
 
     def __init__(self, rng: Random, topic: _Topic) -> None:
         self.rng = rng
         self.topic = topic
-        firsts, seconds = rng.sample(_FIRST, _PARTS), rng.sample(_SECOND, _PARTS)
+        parts = rng.randint(17, 27)
+        firsts, seconds = rng.sample(_FIRST, parts), rng.sample(_SECOND, parts)
         self.parts = [f"{a} {b}" for a, b in zip(firsts, seconds, strict=True)]
         self.edges = self._edges()
         self._decks: dict[int, list[str]] = {}
@@ -189,12 +218,14 @@ class _Writer:
         return " ".join(sentences)
 
 
-def _paper(index: int, rng: Random) -> SyntheticPaper:
-    topic = _TOPICS[index % len(_TOPICS)]
+def _topics() -> list[_Topic]:
+    rows = (line.split(" | ") for line in _TOPIC_TABLE.strip().splitlines())
+    return [_Topic(a, b, c, d, tuple(names.split(", "))) for a, b, c, d, names in rows]
+
+
+def _paper(index: int, topic: _Topic, rng: Random) -> SyntheticPaper:
     writer = _Writer(rng, topic)
-    name = rng.choice(_FIRST).capitalize() + rng.choice(
-        ("Flow", "Net", "Core", "Lab", "Forge", "Path")
-    )
+    name = rng.choice(_FIRST).capitalize() + rng.choice(_NAMES)
     title = f"{name}: Taming {topic.pain.title()} in {topic.name.title()}"
     sections = [
         f"# {title}",
@@ -213,19 +244,21 @@ def _abstract(writer: _Writer, name: str) -> str:
     topic, parts = writer.topic, writer.parts
     gain = writer.rng.randint(6, 31)
     return (
-        f"## Abstract\n\nSystems for {topic.name} suffer from {topic.pain}. We present {name}, which"
-        f" handles {topic.objects} by way of {_PARTS} cooperating parts, from the {parts[0]} to the"
-        f" {parts[_SPINE - 1]}. On {', '.join(topic.corpora[:2])} and {topic.corpora[2]} it improves"
-        f" {topic.measure} by {gain} percent. An ablation shows which dependencies carry the effect."
+        f"## Abstract\n\nSystems for {topic.name} suffer from {topic.pain}. We present {name},"
+        f" which handles {topic.objects} by way of {len(parts)} cooperating parts, from the"
+        f" {parts[0]} to the {parts[_SPINE - 1]}. On {', '.join(topic.corpora[:2])} and"
+        f" {topic.corpora[2]} it improves {topic.measure} by {gain} percent. An ablation shows"
+        " which dependencies carry the effect."
     )
 
 
 def _introduction(writer: _Writer, name: str) -> str:
     topic = writer.topic
     opening = (
-        f"Anyone who runs {topic.name} at scale meets {topic.pain} sooner or later. The usual remedy"
-        f" is to add slack, which hurts {topic.measure}. {name} takes another route: it lets small"
-        f" parts act on each other in a fixed order, so that trouble is dealt with where it arises."
+        f"Anyone who runs {topic.name} at scale meets {topic.pain} sooner or later. The usual"
+        f" remedy is to add slack, which hurts {topic.measure}. {name} takes another route: it"
+        " lets small parts act on each other in a fixed order, so that trouble is dealt with"
+        " where it arises."
     )
     asides = " ".join(writer.say(_REMARKS) for _ in range(3))
     edges = writer.rng.sample(writer.edges, 3)
@@ -242,7 +275,7 @@ def _method(writer: _Writer) -> str:
     for start in range(0, len(edges), 4):
         group = edges[start : start + 4]
         heading = f"### The {group[0][0]} and its surroundings"
-        more = writer.paragraph(writer.rng.sample(writer.edges, 3), _LINKS)
+        more = writer.paragraph(writer.rng.sample(writer.edges, writer.rng.randint(3, 5)), _LINKS)
         parts += [heading, writer.paragraph(group, _LINKS), more]
     return "\n\n".join(parts)
 

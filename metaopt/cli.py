@@ -1,5 +1,7 @@
 """The command line of the outer loop; ``analysis.cli``, which is installed, adds the figures."""
 
+import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,17 +79,24 @@ def status(run: RunArg) -> None:
 @app.command()
 def show(
     run: RunArg,
-    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A number, or best.")],
+    candidate: Annotated[
+        str, typer.Argument(metavar="[CANDIDATE]", help="A number, best or baseline.")
+    ] = "",
     diff: Annotated[bool, typer.Option("--diff", help="Against its parent.")] = False,
     baseline: Annotated[bool, typer.Option("--baseline", help="--diff: the baseline.")] = False,
     analysis: Annotated[bool, typer.Option("--analysis", help="The diagnosis behind it.")] = False,
     papers: Annotated[bool, typer.Option("--papers", help="Paper by paper.")] = False,
 ) -> None:
-    """One candidate: where it comes from, how it does; its diff, analysis or papers."""
-    from metaopt.status import show_candidate
+    """All iterations; or one candidate: its overview, diff, analysis or papers."""
+    from metaopt.show import show_candidate
+    from metaopt.status import history
 
-    print(show_candidate(run, candidate, diff=diff, baseline=baseline,
-                         analysis=analysis, papers=papers))  # fmt: skip
+    if candidate:
+        print(show_candidate(run, candidate, diff, baseline, analysis, papers))
+    elif diff or baseline or analysis or papers:
+        raise UserError("show: of which candidate? give its number, best or baseline")
+    else:
+        print(history(run))
 
 
 @app.command()
@@ -97,9 +106,33 @@ def checkout(
     candidate: Annotated[str, typer.Option(help="A number, or best.")] = "best",
 ) -> None:
     """Take a harness away: a git branch with its history in DIR, and one diff DIR.diff."""
-    from metaopt.status import take_away
+    from metaopt.show import take_away
 
     print(take_away(run, folder, candidate))
+
+
+@app.command()
+def estimate(config: ConfigArg, override: SetOption = None) -> None:
+    """Calls, tokens and cost of a whole run, before it is started; asks no model."""
+    from metaopt.config import load_config
+    from metaopt.estimate import report
+
+    print(report(load_config(config, override or ())))
+
+
+@app.command()
+def doctor(
+    config: ConfigArg,
+    override: SetOption = None,
+    paper: Annotated[bool, typer.Option(help="Take one paper through, on real models.")] = True,
+) -> None:
+    """Check everything that a run needs, and say how to mend what is missing."""
+    from metaopt.doctor import examine
+
+    text, healthy = examine(config, override or [], paper)
+    print(text)
+    if not healthy:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -122,15 +155,65 @@ def split(
     print(f"{out}: {train} training, {val} validation, {test} test papers (seed {seed})")
 
 
+@app.command()
+def generate(
+    config: Annotated[Path, typer.Option(help="A TOML config file.")],
+    out: Annotated[Path, typer.Option(help="The data set's folder.")],
+    papers: Annotated[
+        str | None, typer.Option(help="A folder, a .jsonl manifest, or synthetic:COUNT:SEED.")
+    ] = None,
+    harness: Annotated[
+        str | None, typer.Option(help="A .diff, a folder, a branch or commit, or RUN:CANDIDATE.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first papers only.")] = None,
+    override: SetOption = None,
+) -> None:
+    """Make a data set from papers with one harness; the same command again goes on with it."""
+    from metaopt.config import load_config
+    from metaopt.generate import make_dataset
+    from metaopt.runner import Stopped
+
+    overrides = override or []
+    if papers is not None:
+        where = papers if papers.startswith("synthetic:") else str(Path(papers).resolve())
+        overrides = [*overrides, f"papers.path={json.dumps(where)}"]
+    try:
+        print(make_dataset(load_config(config, overrides), out, harness, limit))
+    except Stopped as stop:
+        again = shlex.join(["metaopt", *sys.argv[1:]])
+        print(f"stopped: {stop.reason}; to go on: {again}", file=sys.stderr)
+        raise typer.Exit(stop.status) from None
+
+
+@app.command("serve-local")
+def serve_local(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .gguf file, or smollm2.")],
+    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    parallel: Annotated[int, typer.Option(min=1, help="Requests answered at a time.")] = 2,
+    context: Annotated[int, typer.Option(min=512, help="Tokens of each request.")] = 8192,
+) -> None:
+    """Serve a model on this machine with llama.cpp, until Ctrl-C (needs the extra local)."""
+    from metaopt.serve import serve
+
+    serve(model, host, port, parallel, context)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
+    """Lay out a project of your own, ready to run: config, harness, papers, split."""
+    from metaopt.init import lay_out
+
+    print(lay_out(folder))
+
+
 def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Run the command line; bad input is one line on stderr and exit status 2."""
     try:
-        commands(args=arguments, standalone_mode=False)
+        status = commands(args=arguments, standalone_mode=False)  # typer.Exit's, or None
     except UserError as e:
         print(f"metaopt: {e}", file=sys.stderr)
         return 2
-    except typer.Exit as e:
-        return e.exit_code
     except typer.Abort:
         return 130
     except typer.TyperException as e:  # an unknown option, a missing argument
@@ -138,4 +221,4 @@ def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> 
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status if isinstance(status, int) else 0

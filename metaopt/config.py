@@ -123,7 +123,7 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         isinstance(harness, dict)
         and isinstance(repo, str)
         and repo != BUILTIN
-        and "://" not in repo
+        and not re.match(r"[^/]+:", repo)  # a URL, or git's host:path
     ):
         harness["repo"] = _resolved(repo, folder, "harness.repo")
 

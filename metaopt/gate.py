@@ -35,7 +35,7 @@ async def gate(tree: Tree, parent: Tree, rules: GateRules, smoke: Smoke) -> list
     the deterministic checks found nothing.
     """
     problems = [
-        *_paths(tree),
+        *_paths(tree, parent),
         *_twins(tree),
         *_changes(tree, parent, rules),
         *_sizes(tree, rules),
@@ -44,8 +44,9 @@ async def gate(tree: Tree, parent: Tree, rules: GateRules, smoke: Smoke) -> list
     return problems or await smoke(tree)
 
 
-def _paths(tree: Tree) -> Iterator[str]:
-    for path in sorted(tree):
+def _paths(tree: Tree, parent: Tree) -> Iterator[str]:
+    """Of what is new: a harness may come with files such as ``.gitignore`` from its home."""
+    for path in sorted(tree.keys() - parent.keys()):
         if problem := path_problem(path):
             yield f"{path!r}: the path {problem}"
 

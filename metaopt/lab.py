@@ -5,9 +5,11 @@ that can be deleted (trees/, papers/).
 """
 
 import asyncio
+import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +17,13 @@ from typing import IO, Any
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
-from inner_agent.errors import ProviderError, UserError
+from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.llm import LLM
-from inner_agent.papers import Paper, PaperText, find_papers, read_paper
+from inner_agent.papers import Paper, find_papers, read_paper
+from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, run_paper
-from inner_agent.sandbox import choose_mode
+from inner_agent.sandbox import choose_mode, precompile
 from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
 from metaopt.config import RunConfig, freeze, refuse_other_config
@@ -32,8 +35,6 @@ from metaopt.splits import read_split
 from metaopt.state import State, replay
 from metaopt.store import Event, Store, lock
 from metaopt.trace import Trace
-
-PAPER_TRIES = 3  # a rollout that a provider broke off is owed: replayed and gone on with
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Lab:
     monitor: Monitor
     held: IO[str]
     slots: asyncio.Semaphore = field(init=False)
+    compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.config.limits.rollouts_in_flight)
@@ -73,7 +75,7 @@ class Lab:
     ) -> dict[str, PaperResult]:
         """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
         done = self.store.results(candidate.id, part, i)
-        harness = self.repo.export(candidate.commit, self.folder / "trees")
+        harness = await self._export(candidate)
         async with asyncio.TaskGroup() as group:
             for paper in papers:
                 if paper.id in done:
@@ -81,6 +83,13 @@ class Lab:
                 else:
                     group.create_task(self._rollout(i, candidate, part, paper, harness, done))
         return {p.id: done[p.id] for p in papers}
+
+    async def _export(self, candidate: Candidate) -> Path:
+        harness = self.repo.export(candidate.commit, self.folder / "trees")
+        async with self.compiling:
+            if not (harness / "__pycache__").exists():
+                await precompile(self.rig.mode, harness, self.config.limits)
+        return harness
 
     async def _rollout(
         self, i: int, candidate: Candidate, part: str, paper: Paper, harness: Path,
@@ -120,18 +129,6 @@ class Lab:
         self.held.close()
 
 
-async def with_patience(work: Callable[[], Awaitable[Any]]) -> Any:
-    """Try a rollout again when a provider broke it off: what it got so far is replayed."""
-    for _ in range(PAPER_TRIES - 1):
-        try:
-            return await work()
-        except UserError:
-            raise  # a refused key or an unknown model won't change
-        except ProviderError:
-            continue
-    return await work()
-
-
 def open_lab(
     config: RunConfig,
     folder: Path,
@@ -148,25 +145,36 @@ def open_lab(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
-    held = lock(folder)
-    _freeze_config(folder, config)
-    papers = papers_of(config, folder)
-    split = read_split(Path(config.papers.split), papers) if config.papers.split else None
-    if split is None:
+    with ExitStack() as undo:
+        held = undo.enter_context(lock(folder))
+        frozen = folder / "config.toml"
+        if frozen.exists():
+            refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
+        split = _loop_papers(config, folder)
+        store = Store(folder / "run.db")
+        undo.callback(store.close)
+        calls = CallStore(folder / "calls.db")
+        undo.callback(calls.close)
+        repo = HarnessRepo(folder / "harness.git", config.harness)
+        gateway = Gateway(config, calls, endpoints)
+        state = _open_state(store, repo, config)
+        _freeze_config(frozen, config)  # last: a run that never opened holds nobody to its config
+        monitor.iterations = config.search.iterations
+        rig = Rig(config, gateway, mode, folder / "papers")
+        smoke = Smoke(mode, config.limits)
+        undo.pop_all()
+        return Lab(folder, config, store, state, repo, gateway, rig, split, smoke, monitor, held)
+
+
+def _loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
+    """The papers that the loop may see: training and validation."""
+    if not config.papers.split:
         raise UserError("papers.split isn't set; make a split with metaopt split and name it")
+    split = read_split(Path(config.papers.split), papers_of(config, folder))
     del split["test"]  # sealed: the loop is never given it
     if limit := config.search.validation_papers:
         split["val"] = split["val"][:limit]
-    store = Store(folder / "run.db")
-    repo = HarnessRepo(folder / "harness.git", config.harness)
-    gateway = Gateway(config, CallStore(folder / "calls.db"), endpoints)
-    rig = Rig(config, gateway, mode, folder / "papers")
-    state = _open_state(store, repo, config)
-    monitor.iterations = config.search.iterations
-    return Lab(
-        folder, config, store, state, repo, gateway, rig, split,
-        Smoke(mode, config.limits), monitor, held,
-    )  # fmt: skip
+    return split
 
 
 def papers_of(config: InnerConfig, folder: Path) -> dict[str, Paper]:
@@ -183,11 +191,6 @@ def papers_of(config: InnerConfig, folder: Path) -> dict[str, Paper]:
     if not (target / "papers.jsonl").exists():
         write_papers(target, count, seed)
     return find_papers(target)
-
-
-def cut_text(paper: Paper, config: InnerConfig) -> PaperText:
-    """The paper as agents see it under this config."""
-    return read_paper(paper, config.papers.max_paper_tokens)
 
 
 def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
@@ -213,15 +216,15 @@ def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
     return state
 
 
-def _freeze_config(folder: Path, config: RunConfig) -> None:
-    path = folder / "config.toml"
-    if path.exists():
-        refuse_other_config(path.read_text(encoding="utf-8"), config, folder)
-    part = folder / "config.toml.part"
+def _freeze_config(path: Path, config: RunConfig) -> None:
+    part = path.with_suffix(".part")
     part.write_text(freeze(config), encoding="utf-8")
     os.replace(part, path)
 
 
 def _file_name(paper: str) -> str:
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in paper)[:120]
-    return safe.lstrip(".") or "_"
+    safe = safe.lstrip(".")
+    if safe == paper:
+        return safe
+    return f"{safe}-{hashlib.sha256(paper.encode()).hexdigest()[:8]}"  # two ids, two files

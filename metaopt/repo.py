@@ -42,8 +42,6 @@ class HarnessRepo:
         if not self._ref(BASELINE):
             self._make_baseline(harness)
         self.baseline = self._ref(BASELINE)
-        if not any(name == "harness.py" for name in self.read(self.baseline)):
-            raise UserError(f"harness {harness.repo}: no harness.py in {self._subdir or 'its top'}")
 
     def read(self, commit: str) -> dict[str, bytes]:
         """The harness's files at ``commit``, by path.  Raises ``UserError`` for odd modes."""
@@ -56,6 +54,8 @@ class HarnessRepo:
             mode, _, blob = meta.split()
             if mode not in _MODES:
                 raise UserError(f"harness: {path} has mode {mode}; only plain files are allowed")
+            if any(part.lower() in ("..", ".git") for part in path.split("/")):
+                raise UserError(f"harness: {path!r} would lead out of its folder")
             files[path] = self._repo.odb.stream(bytes.fromhex(blob)).read()
         return files
 
@@ -88,7 +88,8 @@ class HarnessRepo:
 
     def diff(self, old: str, new: str) -> str:
         """A unified diff of two commits, as ``git apply`` takes it."""
-        return self._git("diff", "--no-color", "--no-ext-diff", old, new, strip=False)
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--binary")
+        return self._git("diff", *plain, old, new, strip=False)
 
     def log(self, commit: str) -> str:
         """The commits that lead to a candidate, one a line, newest first."""
@@ -133,6 +134,13 @@ class HarnessRepo:
             commit = self._commit_index(None, lines, "Baseline harness")
         else:
             commit = self._fetch(harness)
+        where = self._subdir or "its top"
+        try:
+            found = "harness.py" in self.read(commit)
+        except git.GitCommandError:
+            raise UserError(f"harness {harness.repo}: no folder {where} at {harness.ref}") from None
+        if not found:
+            raise UserError(f"harness {harness.repo}: no harness.py in {where}")
         self._git("update_ref", BASELINE, commit)
 
     def _fetch(self, harness: Harness) -> str:

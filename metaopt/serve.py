@@ -9,6 +9,7 @@ import os
 import signal
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ def serve(model: str, host: str, port: int, parallel: int, context: int) -> None
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # the server's threads inherit it
     server = _start(path, host, port, parallel, context)
     url = str(server.listening_address)
-    _check_health(url)
-    print(f'{path.name} is served; in the config:  base_url = "{url}/v1"', flush=True)
-    print("Ctrl-C stops it.", flush=True)
+    while not _ready(url):
+        if signal.sigtimedwait(stop, 0.2):
+            return
+    print(f"{path.name} is served; Ctrl-C stops it.  In the config:", flush=True)
+    print(f'base_url = "{url}/v1"', flush=True)
     signal.sigwait(stop)
 
 
@@ -77,10 +80,14 @@ def _start(path: Path, host: str, port: int, parallel: int, context: int) -> Any
         ) from None
 
 
-def _check_health(url: str) -> None:
-    """The server has loaded its model when it is made; a failing check is a real fault."""
+def _ready(url: str) -> bool:
+    """Is the model loaded?  The server listens before it is, and answers 503 until then."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=60) as reply:
-            reply.read()
-    except (urllib.error.URLError, OSError) as e:
+            return bool(reply.status == HTTPStatus.OK)
+    except urllib.error.HTTPError as e:
+        if e.code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return False
+        raise UserError(f"{url}/health: {e}") from None
+    except OSError as e:
         raise UserError(f"{url}/health doesn't answer ({e})") from None

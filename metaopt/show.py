@@ -112,8 +112,11 @@ def _overview(record: RunRecord, found: _Found) -> str:
         children = [x.id for x in record.state.candidates.values() if x.parent == c.id]
         lines.append(f"children    {', '.join(map(str, children)) or 'none'}")
         lines.append(f"commit      {c.commit}")
-    folder = shlex.quote(str(record.folder))
-    return "\n".join([*lines, "", f"metaopt show {folder} {found.id} --diff --analysis --papers"])
+    views = (
+        "--analysis" if c is None else "--papers" if not found.id else "--diff --analysis --papers"
+    )
+    more = f"metaopt show {shlex.quote(str(record.folder))} {found.id} {views}"
+    return "\n".join([*lines, "", more])
 
 
 def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:
@@ -148,9 +151,9 @@ def _predictions(record: RunRecord, found: _Found, d: Diagnosis) -> list[str]:
         f"Predicted, on its training papers: fixes {', '.join(d.predicted_fixes) or 'none'};"
         f" at risk {', '.join(d.papers_at_risk) or 'none'}"
     ]
-    entry = record.stages[found.id].get("decided", {}).get("entry", {})
-    if entry.get("mutant_rate") is not None:
-        fixed, broken = (", ".join(entry[key]) or "none" for key in ("fixed", "broken"))
+    entry = next((d for d in record.decisions if d.iteration == found.id), None)
+    if entry is not None and entry.mutant_rate is not None:
+        fixed, broken = (", ".join(papers) or "none" for papers in (entry.fixed, entry.broken))
         lines.append(f"Measured, on validation papers: fixed {fixed}; broken {broken}")
     return lines
 
@@ -173,29 +176,32 @@ def _papers(record: RunRecord, candidate: Candidate) -> str:
 
 
 def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:
-    columns = (">weak", ">strong", ">rounds")
-    old = ("before", *columns) if before else ()
-    passes = (">passes in all runs",) if len(runs) > 1 else ()
-    table = grid("paper", *old, "after" if before else "outcome", *columns, *passes)
+    """One cell for each side, so that it fits into 80 columns."""
+    sides = ("before", "after") if before else ("outcome",)
+    passes = (">passed",) if len(runs) > 1 else ()
+    table = grid("paper", *(f"{side}\nweak/strong %, rounds" for side in sides), *passes)
     for paper in sorted(now):
-        cells = [clean(paper)]
-        if before:
-            cells += _cells(before.get(paper))
-        cells += _cells(now[paper])
-        if passes:
-            had = [run[paper].passed for run in runs if paper in run]
-            cells.append(f"{sum(had)}/{len(had)}")
-        table.add_row(*cells)
-    return render(table)
+        had = [run[paper].passed for run in runs if paper in run]
+        table.add_row(
+            clean(paper),
+            *([_cell(before.get(paper))] if before else []),
+            _cell(now[paper]),
+            *([f"{sum(had)}/{len(had)}"] if passes else []),
+        )
+    table.columns[0].no_wrap, table.columns[0].overflow = True, "ellipsis"
+    note = f"\n\npassed: in all {len(runs)} validation runs of the candidate" if passes else ""
+    return render(table) + note
 
 
-def _cells(result: PaperResult | None) -> list[str]:
+def _cell(result: PaperResult | None) -> str:
     if result is None:
-        return ["", "", "", ""]
-    scores = (
-        "" if score is None else f"{score:.0%}" for score in (result.weak_avg, result.strong_avg)
+        return ""
+    weak, strong = (
+        "-" if score is None else f"{100 * score:.0f}"
+        for score in (result.weak_avg, result.strong_avg)
     )
-    return [result.reason.replace("_", " "), *scores, str(result.rounds)]
+    scores = f"{weak}/{strong}"
+    return f"{result.reason.replace('_', ' '):<12} {scores:>7} {result.rounds:>2}"
 
 
 def _branch_word(folder: Path) -> str:

@@ -77,7 +77,7 @@ def _state(record: RunRecord, decided: int) -> str:
 
 def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
     outcomes = Counter(d.decision.partition(":")[0] for d in decisions)
-    failed = Counter(_failed_stage(d) for d in decisions if d.decision.startswith("failed"))
+    failed = Counter(_failed_stage(record, d) for d in decisions if d.decision.startswith("failed"))
     text = f"{len(decisions)} of {record.config.search.iterations} decided: "
     text += f"{outcomes['accepted']} accepted, {outcomes['rejected']} rejected"
     text += f", {outcomes['failed']} failed"
@@ -85,18 +85,21 @@ def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
     return f"{text} ({stages})" if stages else text
 
 
-def _failed_stage(entry: HistoryEntry) -> str:
-    reason = entry.decision.partition(": ")[2]
-    return "already tried" if reason.startswith("same harness") else reason.partition(":")[0]
+def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
+    """Who came to nothing, by what the iteration recorded before its end."""
+    stages = record.stages[entry.iteration]
+    if "implemented" in stages:
+        return "same harness as another"
+    return "implementer" if "diagnosed" in stages else "analyzer"
 
 
 def _best(record: RunRecord) -> str:
     top = best(record.state.population)
     if top.id == 0:
         return "still the baseline"
-    shrunk = shrunk_rates(record.state.population)[top.id]
-    text = f"candidate {top.id}: {pooled(top)}, {shrunk:.1%} shrunk towards its parent"
-    return f"{text}\n{'':<12}{one_line(top.summary, 120)}" if top.summary else text
+    shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
+    text = f"candidate {top.id}: {pooled(top)}\n{'':<12}{shrunk}"
+    return f"{text}; {one_line(top.summary, 80)}" if top.summary else text
 
 
 def _spending(spent: dict[str, Usage]) -> str:
@@ -122,10 +125,13 @@ def _total(
 def _next_commands(record: RunRecord) -> list[str]:
     folder = shlex.quote(str(record.folder))
     config = shlex.quote(str(record.folder / "config.toml"))
-    return [
-        f"metaopt show {folder}                       what was tried, and what came of it",
-        f"metaopt show {folder} best --diff           the winner against its parent",
-        f"metaopt plot {folder} --out plot.png        validation pass rate over iterations",
-        f"metaopt checkout {folder} DIR               take the winner away",
-        f"metaopt run {config} --out {folder}   go on, once it is stopped",
-    ]
+    commands = {
+        "what was tried": f"metaopt show {folder}",
+        "the winner's diff": f"metaopt show {folder} best --diff",
+        "the figure": f"metaopt plot {folder} --out F.png",
+        "take the winner": f"metaopt checkout {folder} DIR",
+        "go on": f"metaopt run {config} --out {folder}",
+    }
+    if len(record.decisions) >= record.config.search.iterations:
+        commands.popitem()
+    return [f"{what:<20}{command}" for what, command in commands.items()]

@@ -62,8 +62,8 @@ def grid(*columns: str) -> Table:
 
 
 def render(what: RenderableType) -> str:
-    """A table as plain text, as wide as the terminal (100 columns where there is none)."""
-    width = shutil.get_terminal_size((100, 24)).columns
+    """A table as plain text, as wide as the terminal; into a pipe, as wide as it likes."""
+    width = shutil.get_terminal_size((240, 24)).columns
     console = Console(file=io.StringIO(), width=max(width, 60), markup=False, highlight=False)
     with console.capture() as capture:
         console.print(what)

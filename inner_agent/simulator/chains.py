@@ -6,13 +6,18 @@ the last).  Tracing the start to the end through the sentences is the work that 
 for; every sentence is one hop.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from inner_agent.simulator.reading import Paper, Sentence, shared
 
 _TRIES = 14
+_NOT_NOUNS = (
+    "ly", "ed", "ate", "ous", "able", "ible", "ive", "ful", "ize", "ise", "ical", "less", "rth",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,44 +82,42 @@ def _walk(paper: Paper, depth: int, rng: Random) -> list[int]:
 
 def _name(paper: Paper, premises: list[Sentence], avoid: Collection[str]) -> Chain | None:
     """Put words to a path: its ends, its links, and what several premises take as understood."""
-    seen: dict[str, int] = {}
-    for one in premises:
-        for word in one.stems:
-            seen[word] = seen.get(word, 0) + 1
+    seen = Counter(word for one in premises for word in one.stems)
     understood = frozenset(w for w, n in seen.items() if n > 1 and w in paper.common)
     links = [
         _phrase(left, shared(left, right, paper.common), right)
-        for left, right in zip(premises, premises[1:], strict=False)
+        for left, right in pairwise(premises)
     ]
-    own = [s for s in premises[0].order if seen[s] == 1 and s not in paper.common]
-    start = _end_term(paper, premises[0], own, avoid, reverse=False)
-    taken = set(start.split()) | set(avoid)
-    own = [s for s in premises[-1].order if seen[s] == 1 and s not in paper.common]
-    end = _end_term(paper, premises[-1], own, taken, reverse=True)
-    if not start or not end or start == end or not all(links):
+    start, end = (
+        _phrase(one, tuple(s for s in one.order if seen[s] == 1 and _usable(s, paper, avoid)), one)
+        for one in (premises[0], premises[-1])
+    )
+    if len(premises) == 1:
+        start, end = _two_ends(paper, premises[0], avoid)
+    if not start or not end or not all(links):
         return None
     return Chain(tuple(premises), (start, *links, end), understood)
 
 
-def _end_term(
-    paper: Paper, one: Sentence, own: list[str], avoid: Collection[str], *, reverse: bool
-) -> str:
-    """The most telling word that only this premise has: one that the paper comes back to."""
-    fresh = [s for s in own if s not in avoid]
-    if not fresh:
-        return ""
-    ranked = sorted(fresh, key=lambda s: (-min(3, len(paper.where.get(s, ()))), -len(s) // 3))
-    word = ranked[0]
-    same = [s for s in ranked if len(paper.where.get(s, ())) == len(paper.where.get(word, ()))]
-    return _phrase(one, (same[-1] if reverse else word,), one)
+def _two_ends(paper: Paper, one: Sentence, avoid: Collection[str]) -> tuple[str, str]:
+    """Two terms of a single sentence: one from its first half, one from its second."""
+    words = [s for s in one.order if _usable(s, paper, avoid)]
+    half = len(words) // 2
+    return _phrase(one, tuple(words[:half]), one), _phrase(one, tuple(words[half:]), one)
+
+
+def _usable(word: str, paper: Paper, avoid: Collection[str]) -> bool:
+    return word not in paper.common and word not in avoid
 
 
 def _phrase(left: Sentence, words: tuple[str, ...], right: Sentence) -> str:
-    """One of ``words`` as a phrase of one or two words that both sentences use side by side."""
-    if not words:
-        return ""
-    for first, second in zip(words, words[1:], strict=False):
-        pair = f"{first} {second}"
-        if pair in left.text.lower() and pair in right.text.lower():
-            return pair
-    return max(words, key=len)
+    """The most telling of ``words``, as a phrase of two where both sentences use it so."""
+    low = left.text.lower(), right.text.lower()
+    pairs = (f"{a} {b}" for a, b in pairwise(words) if _nominal(b))
+    pair = next((p for p in pairs if p in low[0] and p in low[1]), "")
+    return pair or max(words, key=lambda w: (_nominal(w), len(w)), default="")
+
+
+def _nominal(word: str) -> bool:
+    """Whether a word looks like a noun, as far as its ending tells."""
+    return not word.endswith(_NOT_NOUNS)

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -136,13 +137,11 @@ def _depth(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters
 
 
 def _item(paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random) -> dict[str, Any]:
-    if plan.kind == "number":
-        made = _number_item(paper, rng)
-    elif plan.kind == "chain":
-        chain = draw_chain(paper, plan.depth, avoid, rng)
-        made = chain and _chain_item(paper, chain, plan, rng)
-    else:
-        made = None
+    """An item of the planned kind, or a generic one where the paper does not yield it."""
+    made = _number_item(paper, rng) if plan.kind == "number" else None
+    chain = draw_chain(paper, plan.depth, avoid, rng) if plan.kind == "chain" else None
+    if chain:
+        made = _chain_item(paper, chain, plan, rng)
     return made or _generic_item(paper, rng)
 
 
@@ -192,36 +191,48 @@ def _chain_item(paper: Paper, chain: Chain, plan: Plan, rng: Random) -> dict[str
     premises = list(chain.premises)
     if plan.omit and len(premises) > 1:
         premises.remove(rng.choice(premises[1:]))
-    premises = _with_bystanders(paper, premises, chain, rng)
-    rng.shuffle(premises)
-    ends = chain.terms[0], chain.terms[-1]
-    setting = paper.title.rstrip(".") + "."
-    if chain.understood:
-        setting += f" Taken as understood: {', '.join(sorted(chain.understood))}."
-    parts = [setting, "\n".join(f"- {s.text}" for s in premises)]
-    if plan.leak:
-        upto = chain.terms if rng.random() < 0.75 else chain.terms[: max(2, chain.depth)]
-        parts.append(rng.choice(phrases.LEAKS).format(end=f"`{upto[-1]}`", way=_way(upto)))
+    bystanders = _bystanders(paper, premises, chain, rng)
+    start, end = f"`{chain.terms[0]}`", f"`{chain.terms[-1]}`"
     kind, question = rng.choice(phrases.CHAIN_QUESTIONS)
     steps = [
         f"`{a}` bears on `{b}`: {_plain(s.text)}"
-        for a, b, s in zip(chain.terms, chain.terms[1:], chain.premises, strict=False)
+        for (a, b), s in zip(pairwise(chain.terms), chain.premises, strict=True)
     ]
-    rubric: Rubric = [{"criterion": f"The answer starts from `{ends[0]}`.", "weight": 2}]
+    rubric: Rubric = [{"criterion": f"The answer starts from {start}.", "weight": 2}]
     rubric += [_link(chain.terms[: h + 1], min(7, 2 + h)) for h in range(1, chain.depth + 1)]
-    if plan.style:
-        rubric += _rubric(rng.sample(phrases.GENERIC_CRITERIA, rng.randint(2, 4)))
+    rubric += _side_criteria(bystanders, plan, rng)
     return {
         "question_type": kind,
-        "reasoning_skills": ["multi-step inference", "causal reasoning"][: 1 + (chain.depth > 1)],
-        "context": "\n\n".join(_plain(parts[n]) if n < 2 else parts[n] for n in range(len(parts))),
-        "question": question.format(start=f"`{ends[0]}`", end=f"`{ends[1]}`"),
+        "reasoning_skills": ["causal reasoning", "multi-step inference"][: min(2, chain.depth)],
+        "context": _context(paper, chain, premises + bystanders, plan, rng),
+        "question": question.format(start=start, end=end),
         "reference_answer": " ".join([*steps, f"So {_way(chain.terms)}."]),
         "rubric": rubric,
     }
 
 
-def _with_bystanders(
+def _context(paper: Paper, chain: Chain, facts: list[Sentence], plan: Plan, rng: Random) -> str:
+    """Setting, facts in no order, and, where it leaks, what follows from them."""
+    setting = paper.title.rstrip(".") + "."
+    if chain.understood:
+        setting += f" Taken as understood: {', '.join(sorted(chain.understood))}."
+    listed = "\n".join(f"- {s.text}" for s in rng.sample(facts, len(facts)))
+    parts = [_plain(setting), _plain(listed)]
+    if plan.leak:
+        known = chain.terms if rng.random() < 0.75 else chain.terms[: max(2, chain.depth)]
+        parts.append(rng.choice(phrases.LEAKS).format(way=_way(known)))
+    return "\n\n".join(parts)
+
+
+def _side_criteria(bystanders: Sequence[Sentence], plan: Plan, rng: Random) -> Rubric:
+    """Style and general virtues, or else facts that lie beside the way."""
+    if plan.style:
+        return _rubric(rng.sample(phrases.GENERIC_CRITERIA, rng.randint(2, 4)))
+    words = [max(s.order, key=len) for s in bystanders if s.order]
+    return _rubric([f"The answer brings up `{word}`." for word in words])
+
+
+def _bystanders(
     paper: Paper, premises: Sequence[Sentence], chain: Chain, rng: Random
 ) -> list[Sentence]:
     """Up to two more sentences of the paper, none of which opens a short cut."""
@@ -234,7 +245,7 @@ def _with_bystanders(
             continue
         if len(trace([*known, other], start, end, understood)) == way:
             known.append(other)
-    return known
+    return known[len(premises) :]
 
 
 def _link(terms_: Sequence[str], weight: int) -> dict[str, Any]:

@@ -47,10 +47,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One edit, how to undo it, and what to say about it."""
+    """One edit, what to do if the gate refuses it, and what to say about it."""
 
     tool: tuple[str, dict[str, Any]]
-    undo: tuple[str, dict[str, Any]]
+    remedy: tuple[str, dict[str, Any]]
     summary: str
 
 
@@ -74,7 +74,7 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
 
 
 def _go_on(change: Change, done: Sequence[Step], rng: Random, p: SimulatorParameters) -> Reply:
-    """Edit, check, finish; after a complaint: undo the damage, or insist."""
+    """Edit, check, finish; after a complaint: mend the damage, or insist."""
     if not done:
         return call(rng, change.tool)
     last = done[-1]
@@ -85,7 +85,9 @@ def _go_on(change: Change, done: Sequence[Step], rng: Random, p: SimulatorParame
         good = last.result.startswith("No problems")
         if good or edited > 1 or rng.random() > p.repairs:
             return call(rng, ("finish", {"summary": change.summary}))
-        return call(rng, change.undo)
+        return call(rng, change.remedy)
+    if rng.random() < p.unchecked:
+        return call(rng, ("finish", {"summary": change.summary}))
     return call(rng, ("check", {}))
 
 
@@ -145,7 +147,7 @@ def _good(task: str, files: Files, plan: Random) -> Change | None:
         options = [
             change
             for fix in FIXES[mode]
-            if (change := _removal(fix, files, mode) or _addition(fix, files, plan, mode))
+            if (change := _removal(fix, files, mode) or _addition(fix, task, files, plan, mode))
         ]
         if options:
             return options[0] if plan.random() < 0.7 else plan.choice(options)
@@ -169,7 +171,8 @@ def _path_of(agent: Agent, files: Files) -> str | None:
     return next((path for path in files if path.endswith(".md") and word in path), None)
 
 
-def _addition(fix: Fix, files: Files, plan: Random, mode: str) -> Change | None:
+def _addition(fix: Fix, task: str, files: Files, plan: Random, mode: str) -> Change | None:
+    """A sentence that the file does not have yet, in words that were not tried before."""
     agent, directive, wordings = fix
     path = _path_of(agent, files)
     if path is None or directive in directives(files[path], agent):
@@ -177,7 +180,7 @@ def _addition(fix: Fix, files: Files, plan: Random, mode: str) -> Change | None:
     if mode == "malformed" and files[path].count(_TEMPLATE) == 1 and plan.random() < 0.3:
         new = '"weight": <integer>'
         return _replace(path, _TEMPLATE, new, f"The reply's shape in {path} now has {new}.")
-    text = plan.choice(wordings)
+    text = plan.choice([w for w in wordings if w not in task] or wordings)
     return _insert(path, files[path], text, directive, f"Told the {agent}: {text}")
 
 
@@ -218,20 +221,22 @@ def _idle(files: Files, plan: Random) -> Change:
 
 
 def _broken(files: Files, plan: Random) -> Change | None:
-    """A function without its colon, or a whole module gone."""
-    code = [path for path in files if path.endswith(".py")]
-    if not code:
+    """A function without its colon, or a whole module gone; the remedy leaves a comment."""
+    path = next((path for path in files if path.endswith(".py")), None)
+    if path is None:
         return None
-    path = code[0]
     if plan.random() < 0.3:
-        undo = ("write_file", {"path": path, "content": files[path]})
-        return Change(("delete_file", {"path": path}), undo, f"Dropped {path} as superfluous.")
+        whole = f"{files[path].rstrip()}\n\n# Other modules import this one.\n"
+        remedy = ("write_file", {"path": path, "content": whole})
+        return Change(("delete_file", {"path": path}), remedy, f"Tidied {path}.")
     lines = [line for line in files[path].splitlines() if line.startswith("def ")]
     usable = [line for line in lines if line.endswith(":") and files[path].count(line) == 1]
     if not usable:
         return None
     old = plan.choice(usable)
-    return _replace(path, old, old[:-1], f"Tidied {path}.")
+    broken = {"path": path, "old": old, "new": f"{old[:-1]} ->"}
+    mended = {"path": path, "old": broken["new"], "new": f"{old}\n    # Handles one reply."}
+    return Change(("replace", broken), ("replace", mended), f"Tidied {path}.")
 
 
 def _insert(path: str, text: str, line: str, directive: str, summary: str) -> Change:
@@ -248,5 +253,5 @@ def _insert(path: str, text: str, line: str, directive: str, summary: str) -> Ch
 
 
 def _replace(path: str, old: str, new: str, summary: str) -> Change:
-    undo = ("replace", {"path": path, "old": new, "new": old})
-    return Change(("replace", {"path": path, "old": old, "new": new}), undo, summary)
+    remedy = ("replace", {"path": path, "old": new, "new": old})
+    return Change(("replace", {"path": path, "old": old, "new": new}), remedy, summary)

@@ -18,30 +18,49 @@ _NO = (
     r"\b(not|never|no|avoid\w*|refuse\w*|reject\w*|discard\w*|drop|without|don't|isn't|cannot"
     r"|can't|nothing|none|free of|leave out|keep out|instead of|rather than|forbid\w*|throw away)\b"
 )
-_REFUSE = (
-    r"\b(refuse\w*|reject\w*|discard\w*|avoid\w*|never|not|no|must|should|throw away|drop|only)\b"
-)
+_REFUSE = r"\b(refuse\w*|reject\w*|discard\w*|avoid\w*|never|not|no|must|should|throw away|only)\b"
 _FAIL = r"\b(fail|fails|reject\w*|refuse\w*|do not pass|don't pass|never pass|turn down)\b"
 _CONTEXT = r"\b(context|set-?up)\b"
 _ANSWER = r"\b(solution|answer|conclusion|finding|result|outcome|explanation)s?\b"
+_TELL = r"\b(stat|reveal|contain|includ|giv|disclos|leak|hint|mention|put|tell|spell|hand|hold)"
+_WEIGHT = r"\bweights?\b"
+_UNREAD = r"without (having |the |this |access|any |first )*(read|see|know|paper|access)"
+_KNOWN = r"(general|textbook|common|background|prior|domain) knowledge"
 _NUMBERS = (
     r"(exact|specific|precise|experimental|particular|single|reported) "
     r"(experimental )?(number|figure|value|percentage)s?"
 )
+_LIMIT = (
+    r"(cap|capped|at most|no more than|exceed\w*|maximum|max|up to|above|than|over|between|from"
+    r"|1 ?(-|–|to)|range)\D{0,28}\b([5-8]|five|six|seven|eight)\b"
+)
+_INTEGER = r"\b(integers?|whole numbers?|unquoted|(bare|plain|json) numbers?|numeric)\b"
+_STRING = r"\bstrings?\b|quotes|quoted|quotation|\"\+\d"
+_PENALTY = r"\bnegative\b|penalt|deduct|below zero"
+_STYLE = r"\b(style|fluency|clarity|tone|eloquence|general virtues?|well[- ]written)\b"
+_FEW_STEPS = r"\b(three|four|3|4)( or | to |-|–| and )(four|five|4|5)\b"
+_STEP = r"\b(step|hop|link|inference)"
+_HARDEST = (
+    (r"as (hard|difficult|demanding|challenging) as (possible|you can)|\bhardest\b",),
+    (r"(extremely|maximally|brutally) (hard|difficult)",),
+    (r"(nobody|no (model|solver)|hardly any \w+) (can|could|is able to) (solve|answer)",),
+)
 _NEGATED = re.compile(_NO, re.IGNORECASE)
+
+Alternative = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """``alternatives``: tuples of patterns that must all occur in one sentence.
+    """Something that a prompt can say.
 
-    ``habit`` is the field of ``SimulatorParameters`` that it moves, or a name of its own.
+    ``habit`` is what it moves: for the challenger a ``Habit`` of ``SimulatorParameters``.
+    ``alternatives``: each a tuple of patterns that must all occur in one sentence.
     """
 
-    habit: str
     level: Level
-    agent: Agent
-    alternatives: tuple[tuple[str, ...], ...]
+    habit: str
+    alternatives: tuple[Alternative, ...]
 
     @property
     def name(self) -> str:
@@ -49,180 +68,136 @@ class Directive:
         return f"{self.level}:{self.habit}"
 
 
-def _challenger(habit: str, level: Level, *alternatives: tuple[str, ...]) -> Directive:
-    return Directive(habit, level, "challenger", alternatives)
+def _curb(habit: str, *alternatives: Alternative) -> Directive:
+    return Directive("curb", habit, alternatives)
+
+
+def _invite(habit: str, *alternatives: Alternative) -> Directive:
+    return Directive("invite", habit, alternatives)
+
+
+def _demand(habit: str, *alternatives: Alternative) -> Directive:
+    return Directive("demand", habit, alternatives)
 
 
 CHALLENGER = (
-    _challenger(
+    _curb(
         "generic",
-        "curb",
         (r"paper-specific",),
-        (r"without (having |the |this |access|any |first )*(read|see|know|paper|access)", _REFUSE, "paper"),
+        (_UNREAD, _REFUSE, r"\bpaper\b"),
         (r"(specific|particular|unique|peculiar) to (this|the) paper",),
-        (r"(general|textbook|common|background|prior|domain) knowledge", _REFUSE),
+        (_KNOWN, _REFUSE),
         (r"\bgeneric\b", _REFUSE),
         (r"only (a reader|someone|somebody|one|readers) (who|of|has|having)\b", r"\bpaper\b"),
     ),
-    _challenger(
+    _demand(
         "generic",
-        "demand",
         (r"main contributions?|big picture|high-level question|broad (question|theme)s?",),
         (r"overall (idea|approach|contribution)|strengths and weaknesses",),
     ),
-    _challenger(
+    _curb(
         "leak",
-        "curb",
-        (
-            _CONTEXT, _ANSWER, _NO,
-            r"\b(stat|reveal|contain|includ|giv|disclos|leak|hint|mention|put|tell|spell|hand|hold)",
-        ),
-        (r"\bcontext\b", r"\b(problem|set-?up|premises?)\b", r"\b(only|nothing (else|more)|and stop)\b"),
+        (_CONTEXT, _ANSWER, _NO, _TELL),
+        (r"\bcontext\b", r"\b(problem|set-?up|premises?)\b", r"\b(only|nothing (else|more))\b"),
         (r"problem and (the |its )?(set-?up|premises),? (but )?(never|not|only)",),
-        (r"\b(never|not|don't) (stat|reveal|disclos|giv|hand)\w* .{0,12}(solution|conclusion|answer)",),
-    ),  # fmt: skip
-    _challenger("leak", "invite", (r"\bsummari[sz]e\b", r"\bfindings?\b",)),
-    _challenger(
+        (r"\b(never|not|don't) (stat|reveal|disclos|giv|hand)", r"(the|its) (solution|conclusion)"),
+    ),
+    _invite("leak", (r"\bsummari[sz]e\b", r"\bfindings?\b")),
+    _demand(
         "leak",
-        "demand",
-        (_CONTEXT, r"(full|complete|whole|entire) (solution|answer|derivation|explanation|result)",),
-        (_CONTEXT, r"(solution|answer|conclusion|result)s? (outright|in full)",),
+        (_CONTEXT, r"(full|complete|whole|entire) (solution|answer|derivation|explanation)"),
+        (_CONTEXT, r"(solution|answer|conclusion|result)s? (outright|in full)"),
     ),
-    _challenger(
+    _curb(
         "negative",
-        "curb",
         (r"positive[- ]only|only positive|positive weights only|strictly positive",),
-        (r"\bweights?\b", r"\b(must|should|is|are|be|have)( all)?( always)?( a)? positive"),
-        (r"\bnegative\b|penalt|deduct|below zero", _NO),
+        (_WEIGHT, r"\b(must|should|is|are|be|have)( all)?( always)?( a)? positive"),
+        (_PENALTY, _NO),
     ),
-    _challenger("negative", "invite", (r"may carry a negative|may be negative|<negative number>",)),
-    _challenger(
+    _invite("negative", (r"may carry a negative|may be negative|<negative number>",)),
+    _demand(
         "negative",
-        "demand",
         (r"\b(at least|always|must|should|add|several|two|three|strong)\b", r"\bnegative\b|penalt"),
         (r"penali[sz]e|deduct points|subtract points",),
     ),
-    _challenger(
+    _curb(
         "heavy",
-        "curb",
-        (
-            r"\bweights?\b|\bcriterion\b",
-            r"(cap|capped|at most|no more than|exceed\w*|maximum|max|up to|above|than|over|between|from"
-            r"|1 ?(-|–|to)|range)\D{0,28}\b([5-8]|five|six|seven|eight)\b",
-        ),
+        (r"\bweights?\b|\bcriterion\b", _LIMIT),
         (r"\bcriterion\b", r"dominat|decide|outweigh|dwarf", _NO),
-    ),  # fmt: skip
-    _challenger("heavy", "invite", (r"largest weights?|most weight|heaviest",)),
-    _challenger(
+    ),
+    _invite("heavy", (r"largest weights?|most weight|heaviest",)),
+    _demand(
         "heavy",
-        "demand",
-        (r"\bweights?\b", r"(of|up to|to|as \w+ as) (\d\d+|ten|twelve|fifteen|twenty|thirty|fifty)\b"),
+        (_WEIGHT, r"(of|up to|to|as \w+ as) (\d\d+|ten|twelve|fifteen|twenty|thirty|fifty)\b"),
         (r"decisive criterion|one criterion (that )?(decides|outweighs)",),
     ),
-    _challenger(
+    _curb(
         "string_weight",
-        "curb",
-        (r"\bweights?\b", r"\b(integers?|whole numbers?|unquoted|(bare|plain|json) numbers?|numeric)\b"),
-        (r"\bweights?\b|\bnumbers?\b", r"\bstrings?\b|quotes|quoted|quotation|\"\+\d", _NO),
+        (_WEIGHT, _INTEGER),
+        (r"\bweights?\b|\bnumbers?\b", _STRING, _NO),
         (r"strict(ly)? (valid )?json|valid json",),
         (r'"weight": ?(<(int|whole|num|pos)|\d)',),
     ),
-    _challenger("string_weight", "invite", (r'"weight": ?"',)),
-    _challenger(
+    _invite("string_weight", (r'"weight": ?"',)),
+    _demand(
         "string_weight",
-        "demand",
-        (r"\bweights?\b", r"(explicit|leading|with a|its) (plus )?sign|signed string|as strings"),
+        (_WEIGHT, r"(explicit|leading|with a|its) (plus )?sign|signed string|as strings"),
     ),
-    _challenger("number", "curb", (_NUMBERS, _NO), (r"\bnumbers?\b", r"table|experiment|\bask", _NO)),
-    _challenger("number", "demand", (_NUMBERS, r"\b(ask|tie|tied|require|test|demand|recall|hinge|about)"),),
-    _challenger(
+    _curb("number", (_NUMBERS, _NO), (r"\bnumbers?\b", r"table|experiment|\bask", _NO)),
+    _demand("number", (_NUMBERS, r"\b(ask|tie|tied|require|test|demand|recall|hinge|about)")),
+    _curb(
         "omit",
-        "curb",
-        (r"\b(every|all|each)\b", r"\b(premise|fact|assumption|statement)s?\b", r"context|answer needs"),
+        (r"\b(every|all|each)\b", r"\b(premise|fact|assumption|statement)s?\b", r"\bcontext\b"),
     ),
-    _challenger(
+    _invite("omit", *_HARDEST),
+    _demand(
         "omit",
-        "demand",
-        (r"\bcontext\b", r"as (short|brief|terse|small) as possible|(one|single|two)[- ]sentences?\b"),
+        (r"\bcontext\b", r"as (short|brief|terse|small) as possible|(one|single)[- ]sentence\b"),
         (r"minimal context|leave out (some )?premises",),
     ),
-    _challenger(
-        "style",
-        "curb",
-        (r"\b(style|fluency|clarity|tone|eloquence|general virtues?|well[- ]written)\b", _NO),
-    ),
-    _challenger(
-        "style",
-        "demand",
-        (r"\b(reward|credit|grade|points? for)\b", r"\b(style|fluency|clarity|eloquence|structure)\b"),
-    ),
-    _challenger(
-        "depth",
-        "curb",
-        (r"\b(three|four|3|4)( or | to |-|–| and )(four|five|4|5)\b", r"\b(step|hop|link|inference)"),
-    ),
-    _challenger(
-        "depth",
-        "demand",
-        (r"as (hard|difficult|demanding|challenging) as (possible|you can)|\bhardest\b",),
-        (r"(extremely|maximally|brutally) (hard|difficult)",),
-        (r"(nobody|no (model|solver)|hardly any \w+) (can|could|is able to) (solve|answer)",),
-        (r"at least (six|seven|eight|ten|6|7|8|10)\b", r"\b(step|hop|link|inference)"),
-    ),
-)  # fmt: skip
+    _curb("style", (_STYLE, _NO)),
+    _demand("style", (r"\b(reward|credit|grade|points? for)\b", _STYLE)),
+    _curb("depth", (_FEW_STEPS, _STEP)),
+    _demand("depth", *_HARDEST, (r"at least (six|seven|eight|ten|6|7|8|10)\b", _STEP)),
+)
 """What the challenger understands."""
 
 VERIFIER = (
-    Directive(
-        "leak", "curb", "quality_verifier",
-        (
-            (r"compar|sentence by sentence|line by line|quote|side by side", _CONTEXT, _ANSWER),
-            (_FAIL, _CONTEXT, _ANSWER, r"\b(stat|giv|contain|reveal|hand|leak|spell|includ|hold)"),
-            (_FAIL, _CONTEXT, r"\b(repeat|reword|copy|quot)"),
-        ),
+    _curb(
+        "leak",
+        (r"compar|sentence by sentence|line by line|quote|side by side", _CONTEXT, _ANSWER),
+        (_FAIL, _CONTEXT, _ANSWER, _TELL),
+        (_FAIL, _CONTEXT, r"\b(repeat|reword|copy|quot)"),
     ),
-    Directive(
-        "generic", "curb", "quality_verifier",
-        (
-            (_FAIL, r"generic|without (having )?(read|see|access|the paper)|any (other )?paper"),
-            (_FAIL, r"(general|textbook|common|background) knowledge"),
-        ),
+    _curb(
+        "generic",
+        (_FAIL, r"\bgeneric\b|any (other )?paper"),
+        (_FAIL, _UNREAD),
+        (_FAIL, _KNOWN),
     ),
-    Directive(
-        "shape", "curb", "quality_verifier",
-        ((_FAIL, r"\bweights?\b", r"negative|string|integer|dominat|exceed|above|over|more than"),),
+    _curb("shape", (_FAIL, _WEIGHT, r"negative|string|integer|dominat|exceed|above|over|than")),
+    _curb("number", (_FAIL, _NUMBERS)),
+    _demand("harsh", (r"in (any )?doubt,? (fail|reject)|only (a )?(perfect|flawless)",)),
+    _demand(
+        "lenient",
+        (r"in doubt,? (pass|let)|benefit of the doubt|be lenient|always pass|pass every",),
     ),
-    Directive("number", "curb", "quality_verifier", ((_FAIL, _NUMBERS),)),
-    Directive(
-        "harsh", "demand", "quality_verifier",
-        (
-            (r"in (any )?doubt,? (fail|reject)|only (a )?(perfect|flawless)|(smallest|slightest) (flaw|doubt)",),
-        ),
-    ),
-    Directive(
-        "lenient", "demand", "quality_verifier",
-        ((r"in doubt,? (pass|let)|benefit of the doubt|be lenient|always pass|pass (almost )?every",),),
-    ),
-)  # fmt: skip
+)
 """What the quality verifier understands."""
 
 MAIN_AGENT = (
-    Directive(
-        "persist", "curb", "main_agent",
-        (
-            (r"(never|do not|don't) (call `?finish`?|give up)",),
-            (r"until .{0,40}(used up|exhausted|runs? out)|as long as .{0,30}(left|remain)",),
-        ),
+    _curb(
+        "persist",
+        (r"(never|do not|don't) (call `?finish`?|give up)",),
+        (r"until .{0,40}(used up|exhausted|runs? out)|as long as .{0,30}(left|remain)",),
     ),
-    Directive("persist", "invite", "main_agent", ((r"keep (going|iterating|trying)",),)),
-    Directive(
-        "stop_early", "demand", "main_agent",
-        (
-            (r"(after|at most|no more than) (one|two|1|2) (failed )?(round|attempt|tr(y|ies)|failure)",),
-            (r"give up (early|quickly|soon)|call `?finish`? (early|soon|as soon as)",),
-        ),
+    _invite("persist", (r"keep (going|iterating|trying)",)),
+    _demand(
+        "stop_early",
+        (r"(after|at most|no more than) (one|two|1|2) (failed )?(round|attempt|try|failure)",),
+        (r"give up (early|quickly|soon)|call `?finish`? (early|soon|as soon as)",),
     ),
-)  # fmt: skip
+)
 """What the main agent understands."""
 
 _BY_AGENT: dict[Agent, Sequence[Directive]] = {

@@ -39,7 +39,7 @@ class SimulatorParameters(BaseModel):
     # Solvers.  Hop k of a chain succeeds with probability 1 / (1 + exp((k - span) / slope)).
     weak_span: float = 1.9
     """Hop at which the weak solver loses the thread half the time."""
-    strong_span: float = 5.1
+    strong_span: float = 4.8
     """The same for the strong solver."""
     span_slope: Annotated[float, Field(gt=0)] = 0.7
     """How gradually the thread is lost around the span."""
@@ -47,21 +47,23 @@ class SimulatorParameters(BaseModel):
     """Fluent generic remarks in a weak answer (there are 14 to draw from)."""
     strong_remarks: Annotated[int, Field(ge=0)] = 10
     """The same in a strong answer."""
+    asides: Chance = 0.5
+    """Facts beside the way that either tier mentions."""
 
     # Challenger.
-    generic: Habit = Habit(plain=0.42, invited=0.42, curbed=0.12, demanded=0.9)
+    generic: Habit = Habit(plain=0.46, invited=0.46, curbed=0.08, demanded=0.9)
     """Asks what could be asked of any paper."""
-    leak: Habit = Habit(plain=0.35, invited=0.48, curbed=0.07, demanded=0.95)
+    leak: Habit = Habit(plain=0.35, invited=0.55, curbed=0.05, demanded=0.95)
     """States the conclusion in the context."""
-    string_weight: Habit = Habit(plain=0.15, invited=0.38, curbed=0.01, demanded=0.9)
+    string_weight: Habit = Habit(plain=0.15, invited=0.4, curbed=0.01, demanded=0.9)
     """Writes weights as strings such as "+8"."""
-    negative: Habit = Habit(plain=0.2, invited=0.4, curbed=0.02, demanded=0.95)
+    negative: Habit = Habit(plain=0.2, invited=0.38, curbed=0.02, demanded=0.95)
     """Puts penalties into the rubric."""
-    heavy: Habit = Habit(plain=0.15, invited=0.24, curbed=0.0, demanded=0.9)
+    heavy: Habit = Habit(plain=0.12, invited=0.2, curbed=0.0, demanded=0.9)
     """Lets one criterion weigh about as much as all others together."""
-    number: Habit = Habit(plain=0.04, invited=0.04, curbed=0.005, demanded=0.8)
+    number: Habit = Habit(plain=0.03, invited=0.03, curbed=0.005, demanded=0.8)
     """Asks for a bare number that the context does not hold."""
-    omit: Habit = Habit(plain=0.06, invited=0.06, curbed=0.01, demanded=0.6)
+    omit: Habit = Habit(plain=0.03, invited=0.35, curbed=0.005, demanded=0.6)
     """Leaves a premise that the answer needs out of the context."""
     style: Habit = Habit(plain=0.8, invited=0.8, curbed=0.05, demanded=1.0)
     """Rewards style and general virtues in the rubric of a specific question."""
@@ -81,7 +83,7 @@ class SimulatorParameters(BaseModel):
     """Replies of the challenger that break off in the middle of the JSON."""
 
     # Quality verifier: chance to notice a fault that is there, untold and told how to check.
-    notices_leak: Chance = 0.08
+    notices_leak: Chance = 0.06
     notices_generic: Chance = 0.03
     notices_shape: Chance = 0.02
     notices_number: Chance = 0.1
@@ -97,14 +99,14 @@ class SimulatorParameters(BaseModel):
     """Criteria whose score is off by one half."""
     judge_unreadable: Chance = 0.005
     """Replies that can't be parsed."""
-    patience_words: Annotated[int, Field(gt=0)] = 168
+    patience_words: Annotated[int, Field(gt=0)] = 180
     """Longer answers look like digressions to a penalty criterion."""
 
     # Main agent: chance to give up after each failed round from the third on.
     gives_up: Chance = 0.3
     gives_up_told_on: Chance = 0.2
     """The same where its prompt says to keep going."""
-    gives_up_refused: Chance = 0.35
+    gives_up_refused: Chance = 0.4
     """The same after any round whose item was refused: nothing was learned from it."""
     gives_up_never: Chance = 0.01
     """The same where its prompt forbids giving up."""
@@ -125,3 +127,5 @@ class SimulatorParameters(BaseModel):
     """Proportions of edits: they need not add up to 1."""
     repairs: Chance = 0.8
     """Broken edits that are mended once the gate has said what is wrong."""
+    unchecked: Chance = 0.2
+    """Edits that it hands in without checking them first."""

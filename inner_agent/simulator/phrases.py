@@ -51,8 +51,8 @@ REMARKS = (
 CHAIN_QUESTIONS = (
     ("mechanism", "How does {start} come to bear on {end} here? Trace each stage in between."),
     ("counterfactual", "Suppose {start} were taken away. Through which stages would {end} change?"),
-    ("derivation", "Derive from the facts above why {end} can't be understood without {start}."),
-    ("interaction", "By which sequence of effects is {end} tied to {start}, and why that one?"),
+    ("derivation", "Derive from the facts above what {start} means for {end}, stage by stage."),
+    ("interaction", "By which sequence of effects is {start} tied to {end}, and why that one?"),
 )
 
 LEAKS = (

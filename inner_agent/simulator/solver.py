@@ -60,19 +60,19 @@ def _work(
     asked = terms(question)
     if not asked:
         return ""
-    sentences = read(context)
+    head, _, body = context.partition("\n\n")
+    sentences, understood = (read(body), stems(head)) if body else (read(context), frozenset())
     start, end = stems(asked[0]), stems(asked[-1])
     stated = [s for s in sentences if start <= s.stems and end <= s.stems and start != end]
     if stated:
         return " ".join(f"It is given: {s.text}" for s in stated[:3])
-    head, _, body = context.partition("\n\n")
-    understood = stems(head) if body else frozenset()
     way = [sentences[i] for i in trace(sentences, start, end, understood)]
     if not way and paper:
         way, understood = _in_paper(paper, start, end)
     if not way:
         return f"The question turns on `{asked[0]}` and `{asked[-1]}`; the facts leave it open."
-    return _follow(way, asked, understood, span, rng, p)
+    asides = [s.text for s in sentences if s not in way and rng.random() < p.asides]
+    return " ".join([_follow(way, asked, understood, span, rng, p), *asides[:3]])
 
 
 def _in_paper(

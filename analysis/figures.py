@@ -1,0 +1,213 @@
+"""The figure of a run: validation pass rate over iterations.
+
+A single validation score is noisy, and the best of many is high by luck (Autodata, Kulikov et
+al. 2026, reports averages over re-evaluations for that reason).  So single scores are drawn as
+faint points, and lines are averages over every run that a candidate has had by then.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from inner_agent.errors import UserError
+from metaopt.population import best, shrunk_rates
+from metaopt.record import RunRecord, open_record
+from metaopt.state import State, replay
+from metaopt.statistics import wilson
+from metaopt.text import one_line
+
+SUFFIXES = (".pdf", ".png", ".svg")
+# Okabe and Ito's colours, told apart by every kind of colour vision.
+BLUE, ORANGE, GREY, DARK = "#0072B2", "#D55E00", "#8C8C8C", "#333333"
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9, "legend.fontsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+    "axes.edgecolor": DARK, "axes.labelcolor": DARK, "text.color": DARK,
+    "xtick.color": DARK, "ytick.color": DARK, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "metaopt",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The run after one decision.  Rates are fractions; intervals are 95 % (Wilson).
+
+    ``rate`` is the mutant's in its one validation run, ``None`` when the iteration failed.
+    ``best``: the candidate with the highest shrunk rate by then, its average over all its runs
+    by then, the interval, and the shrunk rate.  ``baseline`` likewise: its average by then.
+    """
+
+    iteration: int
+    parent: int
+    outcome: str
+    rate: float | None
+    best: int
+    best_rate: float | None
+    best_low: float
+    best_high: float
+    best_shrunk: float
+    baseline_rate: float | None
+    baseline_low: float
+    baseline_high: float
+
+
+def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
+    """Draw the run into ``out`` (PNG, PDF, SVG), its numbers into ``data`` (CSV) if given.
+
+    Raises ``UserError`` for another suffix, and when nothing has been validated yet.
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{out}: write it as one of {', '.join(SUFFIXES)}")
+    record = open_record(run)
+    points = course(record)
+    if not any(p.rate is not None for p in points):
+        raise UserError(f"{run}: no candidate has been validated yet; see metaopt status {run}")
+    with rc_context(STYLE):
+        figure = _draw(record, points)
+        _save(figure, out)
+    if data:
+        _write(points, data)
+    last = points[-1]
+    name = f"candidate {last.best}" if last.best else "still the baseline"
+    simulated = " (simulated)" if record.config.simulated else ""
+    return (
+        f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
+        f" best {_percent(last.best_rate)}, {name}{simulated}"
+    )
+
+
+def course(record: RunRecord) -> list[Point]:
+    """The run decision by decision, in the iterations' order."""
+    state, points = replay(record.events), []
+    while state.done(state.advanced + 1, "decided"):
+        state.advance(state.advanced + 1)
+        points.append(_point(state))
+    return points
+
+
+def _point(state: State) -> Point:
+    entry = state.history[-1]
+    top, baseline = best(state.population), state.candidates[0]
+    best_low, best_high = wilson(top.passes, top.papers)
+    baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
+    return Point(
+        entry.iteration, entry.parent, entry.decision.partition(":")[0], entry.mutant_rate,
+        top.id, top.rate if top.papers else None, best_low, best_high,
+        shrunk_rates(state.population)[top.id],
+        baseline.rate if baseline.papers else None, baseline_low, baseline_high,
+    )  # fmt: skip
+
+
+def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
+    figure = Figure(figsize=(4.8, 3.1), layout="constrained")
+    axes = figure.add_subplot()
+    _baseline(axes, points)
+    _best_line(axes, points)
+    _single_scores(axes, points)
+    axes.set_xlabel("iteration (bands: 95% intervals)")
+    axes.set_ylabel("validation pass rate")
+    axes.set_xlim(0.3, len(points) + 0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylim(0, _top(points))
+    axes.grid(axis="y", linewidth=0.4, color="#E3E3E3")
+    axes.set_axisbelow(True)
+    axes.set_title(_title(record), loc="left")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=1.8)
+    if record.config.simulated:
+        _mark_simulated(axes)
+    return figure
+
+
+def _baseline(axes: Axes, points: Sequence[Point]) -> None:
+    """The baseline's average over the whole run: what everything is compared with."""
+    last = points[-1]
+    if last.baseline_rate is None:
+        return
+    label = f"baseline, all runs ({_percent(last.baseline_rate)})"
+    axes.axhspan(last.baseline_low, last.baseline_high, color=GREY, alpha=0.14, linewidth=0)
+    axes.axhline(last.baseline_rate, color=DARK, linewidth=1, linestyle=(0, (4, 2)), label=label)
+
+
+def _best_line(axes: Axes, points: Sequence[Point]) -> None:
+    """The best by then, as a step for each iteration."""
+    known = [p for p in points if p.best_rate is not None]
+    if not known:
+        return
+    edges = [p.iteration - 0.5 for p in known] + [known[-1].iteration + 0.5]
+    rates, lows, highs = (
+        [getattr(p, name) for p in known] + [getattr(known[-1], name)]
+        for name in ("best_rate", "best_low", "best_high")
+    )
+    label = f"best so far, average of its runs ({_percent(known[-1].best_rate)})"
+    axes.fill_between(edges, lows, highs, step="post", color=BLUE, alpha=0.16, linewidth=0)
+    axes.step(edges, rates, where="post", color=BLUE, linewidth=1.6,
+              solid_capstyle="butt", solid_joinstyle="miter", label=label)  # fmt: skip
+
+
+def _single_scores(axes: Axes, points: Sequence[Point]) -> None:
+    size = min(18.0, max(2.5, 1_100 / len(points)))
+    edge_width = min(0.8, size / 12)
+    order = 3 if len(points) <= 60 else 1.9  # many points would hide the lines
+    for outcome, face, edge in (("accepted", ORANGE, ORANGE), ("rejected", "white", GREY)):
+        chosen = [p for p in points if p.outcome == outcome and p.rate is not None]
+        axes.scatter(
+            [p.iteration for p in chosen], [p.rate or 0.0 for p in chosen], s=size,
+            facecolor=face, edgecolor=edge, linewidth=edge_width, zorder=order, clip_on=False,
+            label=f"{outcome} candidate, one run ({len(chosen)})",
+        )  # fmt: skip
+
+
+def _mark_simulated(axes: Axes) -> None:
+    axes.text(
+        0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center",
+        fontsize=34, color=DARK, alpha=0.1, fontweight="bold", rotation=18, zorder=1.5,
+    )  # fmt: skip
+
+
+def _title(record: RunRecord) -> str:
+    papers = next(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
+    name = one_line(record.folder.resolve().name, 24)
+    simulated = "simulated, " if record.config.simulated else ""
+    policy = record.config.search.policy
+    return f"{name}: {simulated}{papers} papers, policy “{policy}”"
+
+
+def _top(points: Sequence[Point]) -> float:
+    """The upper end of the axis: the next ten percent above all that is drawn."""
+    rates = [p.rate for p in points if p.rate is not None]
+    highs = [p.best_high for p in points if p.best_rate is not None]
+    return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
+
+
+def _save(figure: Figure, out: Path) -> None:
+    suffix = out.suffix.lower()
+    # The same run makes the same file.
+    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=300, metadata=metadata)
+    except OSError as e:
+        raise UserError(f"{out}: can't be written ({e.strerror})") from None
+
+
+def _write(points: Sequence[Point], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [f.name for f in fields(Point)])
+            writer.writeheader()
+            writer.writerows(asdict(p) for p in points)
+    except OSError as e:
+        raise UserError(f"{path}: can't be written ({e.strerror})") from None
+
+
+def _percent(rate: float | None) -> str:
+    return "not validated" if rate is None else f"{rate:.0%}"

@@ -1,0 +1,217 @@
+"""Many papers into a data set: one harness, rollouts side by side, every paper's outcome kept.
+
+The folder of a data set holds ``items.jsonl`` (accepted items), ``results.db`` (how every paper
+went), and below ``papers/`` what the rollouts left: ``result.json`` as the harness submitted it,
+the solvers' attempts, the trajectory.  A paper is done once it is in ``results.db``; starting
+again does what is owed.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inner_agent.items import parse_item
+from inner_agent.papers import Paper, read_paper
+from inner_agent.patience import with_patience
+from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
+
+FORMAT = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+  paper TEXT PRIMARY KEY,
+  sha256 TEXT NOT NULL,        -- of the paper's file
+  data TEXT NOT NULL,          -- PaperResult as JSON
+  item TEXT,                   -- the line of items.jsonl, if there is one
+  timing TEXT NOT NULL,        -- JSON: wall_s, in_flight
+  at REAL NOT NULL             -- seconds since the epoch
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The harness that makes the items: its folder, commit, and the id of its tree."""
+
+    folder: Path
+    commit: str
+    tree: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far it is: papers wanted and done, passed ones, reasons, outcomes of all rounds."""
+
+    papers: int
+    done: int = 0
+    passed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: PaperResult) -> None:
+        """Count one paper."""
+        self.done += 1
+        self.passed += result.passed
+        self.reasons[result.reason] += 1
+        self.outcomes.update(result.outcomes)
+
+
+class Results:
+    """``results.db``: one row a paper, committed when ``put`` returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file."""
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(SCHEMA)
+
+    def get(self, paper: Paper) -> PaperResult | None:
+        """How this very paper (same id, same bytes) went, if it is done."""
+        row = self._db.execute(
+            "SELECT data FROM results WHERE paper = ? AND sha256 = ?", (paper.id, paper.sha256)
+        ).fetchone()
+        return PaperResult.model_validate_json(row[0]) if row else None
+
+    def put(self, paper: Paper, rollout: Rollout, item: str | None) -> None:
+        """Record a rollout."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
+            (paper.id, paper.sha256, rollout.result.model_dump_json(), item,
+             json.dumps(rollout.timing), time.time()),
+        )  # fmt: skip
+
+    def items(self) -> Iterator[str]:
+        """The lines of ``items.jsonl``, in the order of the papers' ids."""
+        rows = self._db.execute("SELECT item FROM results WHERE item IS NOT NULL ORDER BY paper")
+        return (row[0] for row in rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+async def generate(
+    rig: Rig,
+    origin: Origin,
+    papers: Iterable[Paper],
+    results: Results,
+    folder: Path,
+    tally: Tally,
+    progress: Callable[[], None],
+) -> None:
+    """Run the harness on every paper that is owed, ``limits.rollouts_in_flight`` at a time.
+
+    ``tally`` and ``progress`` (called after each paper) say how far it is.  Raises (in an
+    ``ExceptionGroup``) ``ProviderError`` when an endpoint keeps failing and ``BudgetExhausted``;
+    what is done stays done, and ``items.jsonl`` holds all of it.
+    """
+    write_items(results, folder)  # a crash may have left it a line short
+    owed = iter(papers)  # shared: only as many texts are in memory as there are workers
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(rig.config.limits.rollouts_in_flight):
+                group.create_task(_worker(rig, origin, owed, results, folder, tally, progress))
+    finally:
+        write_items(results, folder)
+
+
+async def _worker(
+    rig: Rig, origin: Origin, owed: Iterator[Paper], results: Results, folder: Path, tally: Tally,
+    progress: Callable[[], None],
+) -> None:  # fmt: skip
+    for paper in owed:
+        result = results.get(paper) or await _one(rig, origin, paper, results, folder)
+        tally.add(result)
+        progress()
+
+
+async def _one(
+    rig: Rig, origin: Origin, paper: Paper, results: Results, folder: Path
+) -> PaperResult:
+    text = read_paper(paper, rig.config.papers.max_paper_tokens)
+    # The paper's id: two papers may have one title, and are still two draws.
+    sample = f"{origin.tree[:16]}/generate/{paper.id}"
+    rollout = await with_patience(lambda: run_paper(rig, origin.folder, text, sample, fresh=True))
+    line = None
+    if rollout.result.passed:
+        line = dumps(item_line(paper, origin, rollout))
+    # Files first: what is recorded as done has its files on disk.
+    write_rollout(folder / "papers" / safe_name(paper.id), rollout)
+    results.put(paper, rollout, line)
+    if line:
+        _append(folder / "items.jsonl", line)
+    return rollout.result
+
+
+def item_line(paper: Paper, origin: Origin, rollout: Rollout) -> dict[str, Any]:
+    """One line of ``items.jsonl``; averages are fractions, of the fresh attempts if there are."""
+    assert rollout.item is not None
+    result = rollout.result
+    return {
+        "format": FORMAT,
+        "simulated": rollout.trajectory["simulated"],
+        "paper": {"id": paper.id, "title": paper.title, "sha256": paper.sha256,
+                  "licence": paper.licence},
+        "harness": {"commit": origin.commit, "tree": origin.tree},
+        **rollout.item.model_dump(),
+        "weak_avg": result.weak_avg,
+        "strong_avg": result.strong_avg,
+        "gap": result.gap,
+        "rounds": result.rounds,
+        "other_verdict": result.other_verdict,
+    }  # fmt: skip
+
+
+def write_rollout(folder: Path, rollout: Rollout) -> None:
+    """Write what a rollout left into ``folder``: result.json, attempts, trajectory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if rollout.submitted:
+        write_json(folder / "result.json", rollout.submitted.model_dump())
+    steps = [s for s in rollout.trajectory["steps"] if s["kind"] in ("evaluate", "fresh")]
+    for number, step in enumerate(steps, 1):
+        item = parse_item(step["item"]).sha256[:12]
+        name = f"{number:02d}-{step['kind']}-{step['phase']}.json"
+        write_json(folder / "eval_attempts" / item / name, step)
+    write_json(folder / "trajectory.json", rollout.trajectory)
+
+
+def write_items(results: Results, folder: Path) -> None:
+    """Write ``items.jsonl`` anew from what is recorded, in an order that timing can't change."""
+    part = folder / "items.jsonl.part"
+    with open(part, "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in results.items())
+    os.replace(part, folder / "items.jsonl")
+
+
+def _append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write indented JSON, making folders as needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def dumps(value: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON that people can read, and that UTF-8 can hold: lone surrogates stay escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def safe_name(paper: str) -> str:
+    """A file name of its own for a paper's id, which may hold any character."""
+    name = re.sub(r"[^\w.-]", "_", paper)[:120].lstrip(".")
+    if name == paper:
+        return name
+    return f"{name}-{hashlib.sha256(paper.encode()).hexdigest()[:8]}"

@@ -1,0 +1,22 @@
+"""Work that a provider broke off is owed, not lost: try it again, replaying what it got."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from inner_agent.errors import ProviderError, UserError
+
+TRIES = 3
+
+T = TypeVar("T")
+
+
+async def with_patience(work: Callable[[], Awaitable[T]]) -> T:
+    """Do ``work``, up to three times while providers fail.  Raises what the last try raised."""
+    for _ in range(TRIES - 1):
+        try:
+            return await work()
+        except UserError:
+            raise  # a refused key or an unknown model won't change
+        except ProviderError:
+            continue
+    return await work()

@@ -1,0 +1,331 @@
+"""Is everything there that a run needs?  One row a thing, and for each fault what mends it.
+
+Endpoints are asked for real: a listing proves neither that a key may be used for a model nor that
+the server takes tool calls or gives log-probabilities.  Those calls are a few tokens each.
+"""
+
+import asyncio
+import difflib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from inner_agent.calls import CallStore
+from inner_agent.errors import BudgetExhausted, EndpointRefused, ProviderError, UserError
+from inner_agent.gateway import Gateway
+from inner_agent.llm import OpenAIEndpoint, Reply, Request
+from inner_agent.papers import Paper, read_paper
+from inner_agent.run_paper import PaperResult, Rig, run_paper
+from inner_agent.sandbox import INSTALL, bubblewrap_problem, choose_mode
+from inner_agent.settings import Endpoint, Model, Role
+from inner_agent.simulator import Simulator
+from metaopt.config import RunConfig, load_config
+from metaopt.lab import papers_of
+from metaopt.repo import HarnessRepo, write_tree
+from metaopt.splits import PARTS, read_split
+from metaopt.text import clean, dollars, grid, render
+from metaopt.tree import may_edit
+
+OK, WARN, FAIL, SKIP = "ok", "warning", "FAILS", "-"
+WITH_TOOLS: tuple[Role, ...] = ("main_agent", "analyzer", "implementer")
+ENDPOINT_TIMEOUT_S = 30.0
+REPLY_TOKENS = 512  # room for a reasoning model to come to its word
+ITEMS = 2  # of the paper that goes through: enough to see every role at work
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "report",
+        "description": "Report that you are ready.",
+        "parameters": {
+            "type": "object", "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]
+        },
+    },
+}  # fmt: skip
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Checkup:
+    """The rows found so far, and what the checks cost."""
+
+    config_path: Path
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    usd: float = 0.0
+
+    def add(self, what: str, outcome: str, detail: str, mend: str = "") -> None:
+        """One row; ``mend`` is the command that puts a failing one right."""
+        self.rows.append((what, outcome, " ".join(clean(detail).split()), mend))
+
+    def attempt(self, what: str, mend: str, work: Callable[[], T]) -> T | None:
+        """The result of ``work``, or a failing row and ``None``."""
+        try:
+            return work()
+        except (UserError, ProviderError, BudgetExhausted, OSError) as e:
+            self.add(what, FAIL, str(e), mend)
+            return None
+
+    def set(self, key: str, value: str) -> str:
+        """The command that tries another value of a key."""
+        return f"metaopt doctor {shlex.quote(str(self.config_path))} --set {key}={value}"
+
+    @property
+    def healthy(self) -> bool:
+        """Does nothing fail?"""
+        return all(outcome != FAIL for _, outcome, _, _ in self.rows)
+
+
+def examine(path: Path, overrides: list[str], paper: bool) -> tuple[str, bool]:
+    """Check a config and all that it names; a table, and whether a run can start.
+
+    ``paper``: take one training paper through, with the configured models.
+    """
+    checkup = Checkup(path)
+    mend = f"edit {path}, or metaopt init DIR for one that works"
+    config = checkup.attempt("config", mend, lambda: load_config(path, overrides))
+    _python(checkup)
+    if config is not None:
+        simulated = "; simulated: no result says anything about real models"
+        checkup.add("config", OK, f"{path}{simulated if config.simulated else ''}")
+        with tempfile.TemporaryDirectory(prefix="metaopt-doctor-") as folder:
+            asyncio.run(_examine(checkup, config, Path(folder), paper))
+    return _report(checkup), checkup.healthy
+
+
+async def _examine(checkup: Checkup, config: RunConfig, folder: Path, paper: bool) -> None:
+    _sandbox(checkup, config)
+    used = {model.endpoint for model in config.models.values()}
+    for name in sorted(used):
+        await _endpoint(checkup, config, name)
+    first = _papers(checkup, config, folder)
+    harness = _harness(checkup, config, folder)
+    if not paper:
+        checkup.add("one paper", SKIP, "not tried: --no-paper")
+    elif first is None or harness is None or not checkup.healthy:
+        checkup.add("one paper", SKIP, "not tried: mend the rest first")
+    else:
+        await _one_paper(checkup, config, folder, first, harness)
+
+
+def _python(checkup: Checkup) -> None:
+    found = f"{sys.version.split()[0]}, metaopt {version('metaopt')}"
+    good = sys.version_info >= (3, 11)
+    checkup.add("python", OK if good else FAIL, found, "" if good else "python3.11 -m venv .venv")
+
+
+def _sandbox(checkup: Checkup, config: RunConfig) -> None:
+    mode = checkup.attempt("sandbox", INSTALL, lambda: choose_mode(config))
+    if mode == "bubblewrap":
+        checkup.add("sandbox", OK, "bubblewrap works")
+    elif mode == "none":
+        why = bubblewrap_problem() or 'sandbox.mode = "none"'
+        checkup.add("sandbox", WARN, f"harnesses run unconfined ({why})", INSTALL)
+
+
+async def _endpoint(checkup: Checkup, config: RunConfig, name: str) -> None:
+    """Key, answer, and every model that a role wants there."""
+    what, endpoint = f"endpoints.{name}", config.endpoints[name]
+    roles = {role: m for role, m in config.models.items() if m.endpoint == name}
+    variable = endpoint.api_key_env
+    if endpoint.kind == "simulator":
+        _personas(checkup, what, roles)
+        return
+    if variable and not os.environ.get(variable):
+        detail = f"the key's variable {variable} isn't set"
+        checkup.add(what, FAIL, detail, f"export {variable}=...")
+        return
+    key = os.environ[variable] if variable else "none"
+    timeout = min(endpoint.timeout_s, ENDPOINT_TIMEOUT_S)
+    client = OpenAIEndpoint(name, endpoint.base_url, key, timeout_s=timeout, max_retries=1)
+    try:
+        listed = await _listed(checkup, what, endpoint, client)
+        if listed is not None:
+            for model in dict.fromkeys(m.model for m in roles.values()):
+                same = {role: m for role, m in roles.items() if m.model == model}
+                await _model(checkup, endpoint, client, same, listed)
+    finally:
+        await client.close()
+
+
+def _personas(checkup: Checkup, what: str, roles: dict[Role, Model]) -> None:
+    known = Simulator.models()
+    for role, model in roles.items():
+        if model.model not in known:
+            near = difflib.get_close_matches(model.model, known, n=1, cutoff=0) or known
+            detail = f"the simulator has no {model.model!r}"
+            checkup.add(f"models.{role}", FAIL, detail,
+                        checkup.set(f"models.{role}.model", near[0]))  # fmt: skip
+    checkup.add(what, OK, "the embedded simulator: no key, no cost")
+
+
+async def _listed(
+    checkup: Checkup, what: str, endpoint: Endpoint, client: OpenAIEndpoint
+) -> list[str] | None:
+    """The models that the server lists; none where it can't list, ``None`` where it is no use."""
+    mend = f"curl {endpoint.base_url.rstrip('/')}/models   (is it up? or {what}.base_url is wrong)"
+    try:
+        async with asyncio.timeout(ENDPOINT_TIMEOUT_S):
+            models = await client.models()
+    except EndpointRefused as e:
+        export = f"export {endpoint.api_key_env}=..." if endpoint.api_key_env else ""
+        checkup.add(what, FAIL, str(e), export or checkup.set(f"{what}.api_key_env", "VARIABLE"))
+        return None
+    except TimeoutError:
+        checkup.add(what, FAIL, f"no answer within {ENDPOINT_TIMEOUT_S:g} s", mend)
+        return None
+    except ProviderError as e:
+        if "connection error" in str(e).lower() or "timed out" in str(e).lower():
+            checkup.add(what, FAIL, f"{e} at {endpoint.base_url}", mend)
+            return None
+        checkup.add(what, WARN, f"answers, but doesn't list its models ({e})")
+        return []
+    checkup.add(what, OK, f"answers at {endpoint.base_url}; lists {len(models)} models")
+    return models
+
+
+async def _model(
+    checkup: Checkup, endpoint: Endpoint, client: OpenAIEndpoint, roles: dict[Role, Model],
+    listed: list[str],
+) -> None:  # fmt: skip
+    """A short question for each thing that the model's roles need; a row says what is missing."""
+    role, model = next(iter(roles.items()))
+    what = f"models.{role}" + (f" + {len(roles) - 1}" if len(roles) > 1 else "")
+    tools = any(role in WITH_TOOLS for role in roles)
+    logprobs = any(r == "judge" and m.judge_mode == "yes_no" for r, m in roles.items())
+    try:
+        said = await _question(client, model.model, logprobs)
+        called = await _tool_question(client, model.model) if tools else said
+    except (ProviderError, TimeoutError) as e:
+        why = str(e) or f"no answer within {ENDPOINT_TIMEOUT_S:g} s"
+        near = difflib.get_close_matches(model.model, listed, n=1, cutoff=0.3) or ["NAME"]
+        checkup.add(what, FAIL, f"{model.model}: {why}",
+                    checkup.set(f"models.{role}.model", near[0]))  # fmt: skip
+        return
+    for reply in (said, called) if tools else (said,):
+        checkup.usd += _usd(endpoint, model, reply)
+    if logprobs and not said.first_logprobs:
+        checkup.add(what, FAIL, f"{model.model} gives no log-probabilities, which yes_no needs",
+                    checkup.set("models.judge.judge_mode", "rubric"))  # fmt: skip
+    elif tools and not called.tool_calls:
+        checkup.add(what, WARN, f"{model.model} answers, but made no tool call when told to")
+    else:
+        proved = [text for there, text in ((tools, "tool calls"), (logprobs, "log-probs")) if there]
+        checkup.add(what, OK, ", ".join([f"{model.model} answers", *proved]))
+
+
+async def _question(client: OpenAIEndpoint, model: str, logprobs: bool) -> Reply:
+    message = {"role": "user", "content": "Reply with one word, yes or no: is 2 even?"}
+    async with asyncio.timeout(ENDPOINT_TIMEOUT_S):
+        return await client.complete(
+            Request(model, [message], max_tokens=REPLY_TOKENS, top_logprobs=8 if logprobs else 0)
+        )
+
+
+async def _tool_question(client: OpenAIEndpoint, model: str) -> Reply:
+    message = {"role": "user", "content": "Call the tool report."}
+    async with asyncio.timeout(ENDPOINT_TIMEOUT_S):
+        return await client.complete(
+            Request(model, [message], max_tokens=REPLY_TOKENS, tools=(TOOL,))
+        )
+
+
+def _usd(endpoint: Endpoint, model: Model, reply: Reply) -> float:
+    price = model.price or endpoint.price
+    return price.usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
+
+
+def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
+    """Papers and split; the shortest training paper, if both are fine."""
+    mend = checkup.set("papers.path", "FOLDER")
+    papers = checkup.attempt("papers", mend, lambda: papers_of(config, folder))
+    if papers is None:
+        return None
+    texts = [read_paper(paper, config.papers.max_paper_tokens) for paper in papers.values()]
+    cut = sum(text.cut_tokens > 0 for text in texts)
+    detail = f"{len(papers)} papers" + (f", {cut} cut to max_paper_tokens" if cut else "")
+    checkup.add("papers", OK, detail)
+    where, target = config.papers.path, config.papers.split or "SPLIT.json"
+    mend = f"metaopt split --papers {shlex.quote(where)} --out {shlex.quote(target)}"
+    if not config.papers.split:
+        checkup.add("split", FAIL, "papers.split isn't set", mend)
+        return None
+    split = checkup.attempt("split", mend, lambda: read_split(Path(config.papers.split), papers))
+    if split is None:
+        return None
+    checkup.add("split", OK, ", ".join(f"{len(split[part])} {part}" for part in PARTS))
+    sizes = {text.paper.id: len(text.text) for text in texts}
+    return min(split["train"], key=lambda p: sizes[p.id])
+
+
+def _harness(checkup: Checkup, config: RunConfig, folder: Path) -> Path | None:
+    """The baseline, written to a folder, if it can be read."""
+    harness = config.harness
+
+    def read() -> tuple[str, dict[str, bytes]]:
+        repo = HarnessRepo(folder / "harness.git", harness)
+        return repo.baseline, repo.read(repo.baseline)
+
+    found = checkup.attempt("harness", checkup.set("harness.repo", "REPOSITORY"), read)
+    if found is None:
+        return None
+    commit, tree = found
+    free = sum(may_edit(path, harness.editable, harness.fixed) for path in tree)
+    detail = f"{harness.repo} at {commit[:10]}: {len(tree)} files, {free} may be edited"
+    checkup.add("harness", OK if free else FAIL, detail,
+                "" if free else checkup.set("harness.editable", "'[\"**\"]'"))  # fmt: skip
+    target = folder / "harness"
+    write_tree(tree, target)
+    return target
+
+
+async def _one_paper(
+    checkup: Checkup, config: RunConfig, folder: Path, paper: Paper, harness: Path
+) -> None:
+    limits = config.limits.model_copy(update={"items": min(ITEMS, config.limits.items)})
+    short = config.model_copy(update={"limits": limits})
+    gateway = Gateway(short, CallStore(":memory:"))
+    rig = Rig(short, gateway, choose_mode(short), folder / "papers")
+    try:
+        rollout = await run_paper(
+            rig, harness, read_paper(paper, short.papers.max_paper_tokens), "doctor", fresh=False
+        )
+    except (UserError, ProviderError, BudgetExhausted) as e:
+        checkup.add("one paper", FAIL, str(e), checkup.set("models.ROLE.model", "NAME"))
+        return
+    finally:
+        checkup.usd += gateway.ledger.total.usd
+        await gateway.close()
+    spent = gateway.ledger.total
+    used = f"{spent.calls} calls, {spent.tokens:,} tokens"
+    outcome, detail, mend = _judged(checkup, rollout.result)
+    checkup.add("one paper", outcome, f"{detail}; {used}", mend)
+
+
+def _judged(checkup: Checkup, result: PaperResult) -> tuple[str, str, str]:
+    """Outcome, detail and mend of the rollout.  Not being accepted is no fault of the set-up."""
+    reason = result.reason.replace("_", " ")
+    if result.reason in ("passed", "not_accepted") and result.rounds:
+        return OK, f"{result.paper}: {reason} (rounds: {result.rounds})", ""
+    if result.reason == "not_accepted":
+        detail = f"{result.paper}: the models brought no question to an evaluation"
+        return FAIL, detail, checkup.set("models.main_agent.model", "A-MORE-CAPABLE-ONE")
+    detail = f"{result.paper}: the harness {reason} {result.detail}"
+    return FAIL, detail, checkup.set("harness.ref", "A-COMMIT-THAT-WORKS")
+
+
+def _report(checkup: Checkup) -> str:
+    table = grid("check", "", "found")
+    for what, outcome, detail, _ in checkup.rows:
+        table.add_row(what, outcome, detail)
+    # Outside the table, so that a command can be copied whole.
+    mends = [f"{what:<24}{mend}" for what, _, _, mend in checkup.rows if mend]
+    failing = sum(outcome == FAIL for _, outcome, _, _ in checkup.rows)
+    verdict = f"{failing} of {len(checkup.rows)} checks fail" if failing else "ready to run"
+    last = f"{verdict}; the checks cost {dollars(checkup.usd)}"
+    return "\n".join([render(table), "", *(["To mend", *mends, ""] if mends else []), last])

@@ -1,0 +1,62 @@
+"""Which harness does somebody mean?  A diff, a folder, a branch, or a run's candidate."""
+
+import tempfile
+from pathlib import Path
+
+from inner_agent.errors import UserError
+from inner_agent.generate import Origin
+from inner_agent.settings import read_toml
+from metaopt.config import BUILTIN, Harness
+from metaopt.repo import HarnessRepo, read_folder
+
+
+def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin:
+    """Write the harness that ``wanted`` names below ``folder``, in a folder named by its tree.
+
+    ``wanted``: ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a
+    folder with a ``harness.py``, ``RUN:best`` or ``RUN:NUMBER``, or a branch or commit of
+    ``harness.repo``.  Raises ``UserError`` when it names nothing.
+    """
+    source = _source(harness, wanted)
+    with tempfile.TemporaryDirectory(prefix="metaopt-harness-") as scratch:
+        repo = HarnessRepo(Path(scratch, "harness.git"), source)
+        commit = repo.baseline
+        path = Path(wanted or "")
+        if wanted and source is harness:
+            commit = (
+                repo.commit(commit, read_folder(path), f"Harness from {path.name}\n")
+                if path.is_dir()
+                else repo.apply(commit, path.read_bytes(), path.name)
+            )
+        return Origin(repo.export(commit, folder), commit, repo.tree_id(commit))
+
+
+def _source(harness: Harness, wanted: str | None) -> Harness:
+    """Where to fetch from: ``harness`` itself when ``wanted`` is a change of it (or nothing)."""
+    if wanted is None or Path(wanted).is_dir() or _is_diff(wanted):
+        return harness
+    run, colon, candidate = wanted.rpartition(":")
+    if colon and Path(run, "harness.git").is_dir():
+        return _of_run(Path(run), candidate)
+    if harness.repo == BUILTIN:
+        raise UserError(
+            f"--harness {wanted}: no such .diff, folder or RUN:CANDIDATE; a branch needs"
+            " harness.repo in the config"
+        )
+    return harness.model_copy(update={"ref": wanted})
+
+
+def _is_diff(wanted: str) -> bool:
+    path = Path(wanted)
+    if path.suffix not in (".diff", ".patch"):
+        return False
+    if not path.is_file():
+        raise UserError(f"--harness {wanted}: no such file")
+    return True
+
+
+def _of_run(run: Path, candidate: str) -> Harness:
+    """``refs`` are as ``metaopt.repo`` names them."""
+    config = Harness.model_validate(read_toml(run / "config.toml").get("harness", {}))
+    ref = "refs/heads/best" if candidate == "best" else f"refs/candidates/{candidate}"
+    return config.model_copy(update={"repo": str((run / "harness.git").resolve()), "ref": ref})

@@ -1,0 +1,336 @@
+"""The broker against hostile harnesses: real processes, in the jail and without it.
+
+Whatever a harness does, the rollout ends with an honest result and its reason, nothing is
+believed that was not evaluated here, and the next rollout works.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import require
+from scripted import HONEST, ITEM, PAPER, Bench, Models, OpenBench, config, said
+
+from inner_agent.errors import BudgetExhausted, EndpointRefused, ProviderError, RequestRejected
+from inner_agent.llm import Reply
+from inner_agent.patience import with_patience
+from inner_agent.run_paper import run_paper
+from inner_agent.sandbox import bubblewrap_problem
+
+
+@pytest.fixture(params=["bubblewrap", "none"])
+def open_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenBench]:
+    """Opens benches in both modes."""
+    if request.param == "bubblewrap":
+        require(bubblewrap_problem() is None, str(bubblewrap_problem()))
+    opened: list[Bench] = []
+
+    def open_one(models: Models | None = None, **settings: Any) -> Bench:
+        opened.append(Bench(tmp_path, request.param, models or Models(), config(**settings)))
+        return opened[-1]
+
+    yield open_one
+    for bench in opened:
+        asyncio.run(bench.rig.gateway.close())
+
+
+async def test_an_honest_harness_passes_and_is_evaluated_afresh(open_bench: OpenBench) -> None:
+    models = Models()
+    rollout = await open_bench(models).run(HONEST, fresh=True)
+    assert rollout.result.reason == "passed"
+    assert (rollout.result.weak_avg, rollout.result.strong_avg) == pytest.approx((0.4, 0.8))
+    assert rollout.result.gap == pytest.approx(0.4)
+    assert models.asked == {"weak": 6, "strong": 6, "judge": 12}  # in the loop, and afresh
+    assert [s["kind"] for s in rollout.trajectory["steps"]] == [
+        "evaluate", "evaluate", "submit", "fresh", "fresh",
+    ]  # fmt: skip
+
+
+async def test_luck_in_the_loop_is_no_pass(open_bench: OpenBench) -> None:
+    lucky = Models(weak=[0.4] * 3 + [0.7] * 3)  # passes once, then not any more
+    rollout = await open_bench(lucky).run(HONEST, fresh=True)
+    assert (rollout.result.accepted, rollout.result.passed) == (True, False)
+    assert rollout.result.reason == "fresh_failed"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("call('submit', result=result())", id="nothing evaluated"),
+        pytest.param(
+            "call('evaluate', item=ITEM, phase='weak_only'); call('submit', result=result())",
+            id="only weak evaluated",
+        ),
+        pytest.param(
+            "evaluate(); ITEM['question'] += ' '; call('submit', result=result())",
+            id="one byte more",
+        ),
+        pytest.param(
+            "evaluate(); ITEM['rubric'][1]['weight'] = 4; call('submit', result=result())",
+            id="another weight",
+        ),
+        pytest.param(
+            "evaluate(); ITEM['rubric'][0]['weight'] = '5'; call('submit', result=result())",
+            id="an item that is none",
+        ),
+        pytest.param(
+            "evaluate(); call('submit', result=result(quality_verifier_kimi_passed=False))",
+            id="not passed by the verifier",
+        ),
+        pytest.param(
+            "evaluate(); call('submit', result=result() | {'final_accepted_round': 2})",
+            id="a final round that isn't there",
+        ),
+        pytest.param(
+            "evaluate(); call('submit', result=result());"
+            "call('submit', result=result() | {'final_accepted_round': None})",
+            id="withdrawn",
+        ),
+    ],
+)
+async def test_acceptance_must_be_earned(open_bench: OpenBench, source: str) -> None:
+    bench = open_bench()
+    rollout = await bench.run(source)
+    assert not rollout.result.accepted
+    assert rollout.result.reason == "not_accepted"
+    assert (await bench.run(HONEST)).result.passed
+
+
+async def test_a_failed_item_stays_failed_whatever_is_claimed(open_bench: OpenBench) -> None:
+    models = Models(weak=[0.9] * 1 + [0.3] * 9)
+    rollout = await open_bench(models).run(
+        """
+        first, second = (call("evaluate", item=ITEM, phase="weak_only")["result"] for _ in range(2))
+        relabelled = {**ITEM, "question_type": "other"}
+        third = call("evaluate", item=relabelled, phase="weak_only")["result"]
+        say(first["status"], first == second == third)
+        say(call("evaluate", item=ITEM, phase="strong_only")["error"]["code"])
+        say(call("submit", result=result())["result"]["accepted"])
+        """
+    )
+    assert said(rollout) == [["WEAK_FAILED", True], ["order"], [False]]
+    assert models.asked == {"weak": 1, "judge": 1}  # asking again is no second throw of the dice
+    assert rollout.result.outcomes == {"too_easy": 1}
+
+
+BAD_LINES: list[tuple[bytes, str]] = [
+    (b"no JSON", "not JSON"),
+    (b"[1]", "a request is a JSON object"),
+    (b'{"id": 1}', "method: must be"),
+    (b'{"id": 1, "method": "shell", "params": {}}', "method: must be"),
+    (b'{"id": 1.5, "method": "chat"}', "id: must be"),
+    (b'{"id": true, "method": "chat"}', "id: must be"),
+    (b'{"id": 1, "id": 2}', "duplicate key 'id'"),
+    (b'{"id": NaN}', "NaN is not JSON"),
+    (b'{"id": 1, "x": 1e999}', "too large"),
+    (b'{"id": 1, "x": "\\ud800"}', "surrogate"),
+    (b'{"id": 1, "x": "\xff"}', "not JSON"),
+    (b'{"id": 1, "x": ' + b"[" * 70 + b"]" * 70 + b"}", "nested too deeply"),
+    (b'{"id": 1, "x": ' + b"[" * 500_000, "nested too deeply"),
+    (b'{"id": 1, "x": ' + b"9" * 5_000 + b"}", "not JSON"),
+    (b'{"id": 1, "method": "chat", "params": []}', "params: must be"),
+    (b'{"id": 1, "method": "submit", "params": {"result": {}}}', "result.paper_title"),
+    (b'{"id": 1, "method": "chat", "params": {"agent": "judge", "messages": []}}', "agent"),
+]
+
+
+async def test_hostile_lines_are_refused_one_by_one(open_bench: OpenBench) -> None:
+    bench = open_bench()
+    lines = [line.decode("latin-1") for line, _ in BAD_LINES]
+    rollout = await bench.run(
+        f"""
+        for line in json.loads({json.dumps(json.dumps(lines))}):
+            send(line.encode("latin-1") + b"\\n")
+            say(json.loads(LINES.readline())["error"])
+        evaluate()
+        call("submit", result=result())
+        """
+    )
+    for (line, why), [error] in zip(BAD_LINES, said(rollout), strict=True):
+        assert error["code"] == "bad_request", line[:60]
+        assert why in error["message"], line[:60]
+    assert rollout.result.passed  # some junk is forgiven: the harness went on and earned it
+    refused = [s for s in rollout.trajectory["steps"] if s["kind"] == "refused"]
+    assert len(refused) == len(BAD_LINES)
+
+
+async def test_chats_reach_the_three_agents_only(open_bench: OpenBench) -> None:
+    models = Models()
+    rollout = await open_bench(models).run(
+        """
+        def chat(agent="challenger", content="hi", **more):
+            messages = [{"role": "user", "content": content}]
+            reply = call("chat", agent=agent, messages=messages, **more)
+            say(reply.get("result", {}).get("content") or reply["error"]["message"][:40])
+        for agent in ("main_agent", "challenger", "quality_verifier", "weak", "strong", "analyzer"):
+            chat(agent)
+        chat(model="gpt")
+        chat(content=[{"type": "image_url", "image_url": {"url": "http://127.0.0.1"}}])
+        chat(tools=[{"type": "web_search"}])
+        chat(tools=[{"type": "builtin_function", "function": {"name": "$web_search"}}])
+        chat(tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])
+        """
+    )
+    told = [line[0] for line in said(rollout)]
+    assert [text == "hello" for text in told] == [True] * 3 + [False] * 7 + [True]
+    assert all(text.startswith("agent:") for text in told[3:6])
+    assert [text.split(":")[0] for text in told[6:8]] == ["model", "messages[0].content"]
+    assert told[8].startswith("tools[0].type")
+    assert models.asked == {"main_agent": 1, "challenger": 2, "quality_verifier": 1}
+
+
+async def test_order_and_allowances(open_bench: OpenBench) -> None:
+    models = Models()
+    rollout = await open_bench(models, limits={"items": 2, "chats": 2}).run(
+        """
+        def code(reply):
+            return reply.get("error", {}).get("code")
+        say([code(r) for r in reversed([call("evaluate", item=ITEM, phase="strong_only")])])
+        items = [{**ITEM, "question": f"Why {n}?"} for n in range(3)]
+        say([code(call("evaluate", item=i, phase="weak_only")) for i in items])
+        say([code(call("chat", agent="main_agent", messages=[{"role": "user"}])) for _ in range(3)])
+        items[0]["rubric"] = [{"criterion": "c", "weight": "+8"}]
+        say(call("evaluate", item=items[0], phase="weak_only")["error"])
+        """
+    )
+    order, items, chats, [invalid] = said(rollout)
+    assert order == [["order"]]
+    assert items == [[None, "limit", "limit"]]  # the refused strong_only took one of the two
+    assert chats == [[None, None, "limit"]]
+    assert invalid["code"] == "invalid_item"
+    assert invalid["message"].startswith("rubric[0].weight: ")
+    assert rollout.result.reason == "no_result"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        pytest.param("", "no_result", id="does nothing"),
+        pytest.param("send('{\"id\": 1')", "no_result", id="half a line"),
+        pytest.param("raise SystemExit(3)", "crashed", id="exits with a status"),
+        pytest.param(f"{HONEST}\nos.abort()", "crashed", id="dies after submitting"),
+        pytest.param("x = bytearray(2 << 30)", "crashed", id="memory"),
+        pytest.param("time.sleep(60)", "timed_out", id="hangs"),
+        pytest.param(f"{HONEST}\ntime.sleep(60)", "timed_out", id="hangs after submitting"),
+        pytest.param("SOCKET.close(); LINES.close(); time.sleep(60)", "timed_out", id="lingers"),
+        pytest.param("while True: send(b'x'); time.sleep(0.05)", "timed_out", id="drips"),
+        pytest.param("send(b'x' * (2 << 20))\nLINES.readline()", "junk", id="huge line"),
+        pytest.param("while True: send(b'junk\\n' * 1000)", "junk", id="flood of junk"),
+        pytest.param(
+            "while True: call('evaluate', item={}, phase='weak_only')", "junk", id="never done"
+        ),
+        pytest.param(
+            """
+            ask = {"agent": "main_agent", "messages": [{"role": "user", "content": "x" * 90000}]}
+            line = json.dumps({"id": "i" * 500_000, "method": "chat", "params": ask})
+            while True: send(line + "\\n")
+            """,
+            "timed_out",
+            id="never reads",
+        ),
+        pytest.param(
+            "print('x' * (40 << 20), flush=True)\n" + HONEST, "passed", id="floods stdout"
+        ),
+        pytest.param("os.write(2, b'y' * 30_000)\n" + HONEST, "passed", id="writes much to stderr"),
+    ],
+)
+async def test_a_broken_harness_is_a_result_with_a_reason(
+    open_bench: OpenBench, source: str, reason: str
+) -> None:
+    bench = open_bench(limits={"chats": 20, "items": 2})
+    rollout = await bench.run(source, idle_s=0.4 if reason == "timed_out" else 120)
+    assert rollout.result.reason == reason
+    assert rollout.result.passed == (reason == "passed")
+    assert len(rollout.trajectory["stderr"]) <= 8_000
+    json.dumps(rollout.trajectory, ensure_ascii=False).encode()  # it can be written to disk
+    assert (await bench.run(HONEST)).result.reason == "passed"
+
+
+async def test_its_own_time_is_counted_in_all(open_bench: OpenBench) -> None:
+    never_idle = "while True: call('submit', result=result()); time.sleep(0.05)"
+    rollout = await open_bench().run(never_idle, own_s=0.4)
+    assert rollout.result.reason == "timed_out"
+
+
+async def test_pipelined_and_racing_requests_are_served_in_turn(open_bench: OpenBench) -> None:
+    models = Models()
+    rollout = await open_bench(models).run(
+        """
+        asks = [("evaluate", {"item": ITEM, "phase": "weak_only"})] * 3
+        asks.append(("evaluate", {"item": ITEM, "phase": "strong_only"}))
+        asks.append(("submit", {"result": result()}))
+        lines = [json.dumps({"id": n, "method": m, "params": p}) for n, (m, p) in enumerate(asks)]
+        threads = [threading.Thread(target=send, args=(line + "\\n",)) for line in lines[:3]]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        send("\\n".join(lines[3:]) + "\\n")
+        replies = [json.loads(LINES.readline()) for _ in lines]
+        say(sorted(r["id"] for r in replies[:3]), [r["id"] for r in replies[3:]])
+        say(replies[-1]["result"])
+        """
+    )
+    assert said(rollout) == [[[0, 1, 2], [3, 4]], [{"accepted": True}]]
+    assert models.asked == {"weak": 3, "strong": 3, "judge": 6}
+
+
+async def test_provider_faults_are_no_scores(open_bench: OpenBench) -> None:
+    fault = ProviderError("down")
+    models = Models(first={"strong": [fault, fault]})
+    bench = open_bench(models)
+    with pytest.raises(ProviderError, match="down"):
+        await bench.run(HONEST)
+    rollout = await with_patience(lambda: bench.run(HONEST))
+    assert rollout.result.passed
+
+    bench = open_bench(Models(first={"weak": [EndpointRefused("no such model")]}))
+    with pytest.raises(EndpointRefused):
+        await with_patience(lambda: bench.run(HONEST))
+    bench = open_bench(budget={"calls": 8})
+    with pytest.raises(BudgetExhausted, match=r"budget\.calls = 8"):
+        await bench.run(HONEST)
+
+
+async def test_what_an_endpoint_rejects_is_the_harnesss_fault_unless_it_always_does(
+    open_bench: OpenBench,
+) -> None:
+    too_long = RequestRejected("too long")
+    bench = open_bench(Models(first={"judge": [too_long]}))
+    with pytest.raises(EndpointRefused, match=r"models\.judge: its first request was rejected"):
+        await bench.run(HONEST)  # a wrong setting must not be measured as a bad harness
+
+    first: list[str | Reply | Exception] = ["hello", too_long]
+    bench = open_bench(Models(first={"main_agent": first, "judge": []}))
+    rollout = await bench.run(
+        """
+        for n in range(2):
+            reply = call("chat", agent="main_agent", messages=[{"role": "user", "content": str(n)}])
+            say(reply.get("error", {}).get("code"))
+        """
+    )
+    assert said(rollout) == [[None], ["bad_request"]]
+    models = Models()
+    bench = open_bench(models)
+    assert (await bench.run(HONEST)).result.passed
+    models.first["weak"] = [too_long]
+    rollout = await bench.run("say(call('evaluate', item=ITEM, phase='weak_only')['error'])")
+    assert said(rollout) == [[{"code": "invalid_item", "message": "item: too long"}]]
+
+
+async def test_rollouts_at_the_same_time_are_draws_of_their_own(open_bench: OpenBench) -> None:
+    """Papers with equal texts, and chats that don't depend on the paper, collide nowhere."""
+    models = Models()
+    bench = open_bench(models)
+    source = "call('chat', agent='main_agent', messages=[{'role': 'user', 'content': 'hi'}])\n"
+    await bench.run(source)
+    harness = next(bench.rig.folder.parent.glob("harness-*"))
+    twins = [replace(PAPER, paper=replace(PAPER.paper, id=f"twin{n}")) for n in range(6)]
+    async with asyncio.TaskGroup() as group:
+        for paper in twins:
+            group.create_task(run_paper(bench.rig, harness, paper, "same", fresh=False))
+    assert models.asked == {"main_agent": 7}
+    assert len({r.seed for r in models.requests}) == 7
+    assert ITEM["question"] not in json.dumps([r.messages for r in models.requests])

@@ -1,0 +1,592 @@
+"""The commands around a run, through the command line: status, show, checkout, plot, estimate,
+doctor.  The run is made by hand from events and commits, so that every number is known."""
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_openai import FakeOpenAI, completion, failure
+from rich.console import Console
+from scipy.stats import binomtest
+
+from analysis.cli import app
+from inner_agent.calls import CallStore
+from inner_agent.llm import Reply
+from inner_agent.run_paper import PaperResult
+from metaopt.cli import invoke
+from metaopt.config import freeze, load_config
+from metaopt.monitor import Monitor
+from metaopt.repo import HarnessRepo
+from metaopt.state import replay
+from metaopt.statistics import wilson
+from metaopt.store import Event, Store, lock
+from metaopt.view import live, screen
+
+ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "analyzer",
+         "implementer")  # fmt: skip
+VAL = [f"p{n}" for n in range(4, 8)]
+ODD = "calls\x1b[31m the [bold]challenger[/nonsense] less"  # what a model may write
+
+Capture = pytest.CaptureFixture[str]
+
+
+def write_config(folder: Path, base_url: str = "", extra: str = "") -> Path:
+    """A config with eight short papers; on the simulator, or on a server at ``base_url``."""
+    papers = folder / "papers"
+    papers.mkdir(parents=True)
+    for n in range(8):
+        papers.joinpath(f"p{n}.txt").write_text(f"# Paper {n}\n\n" + "It holds. " * 40 * (n + 1))
+    split = {"train": [f"p{n}" for n in range(4)], "val": VAL, "test": []}
+    folder.joinpath("split.json").write_text(json.dumps(split))
+    kind = (
+        f'base_url = "{base_url}"\napi_key_env = "FAKE_KEY"' if base_url else 'kind = "simulator"'
+    )
+    name = "fake-{}" if base_url else "sim-{}"
+    models = [
+        f'{role} = {{ endpoint = "here", model = "{name.format(role.replace("_", "-"))}" }}'
+        for role in ROLES
+    ]
+    text = ["[papers]", 'path = "papers"', 'split = "split.json"', "[search]", "iterations = 4",
+            "[endpoints.here]", kind, extra, "[models]", *models]  # fmt: skip
+    path = folder / "config.toml"
+    path.write_text("\n".join(text))
+    return path
+
+
+@pytest.fixture
+def run(made_run: Path, tmp_path: Path) -> Path:
+    """A copy of ``made_run`` for one test."""
+    return Path(shutil.copytree(made_run, tmp_path / "my run"))
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four iterations: 1 accepted, 2 rejected, 3 failed in the implementer, 4 under way."""
+    folder = tmp_path_factory.mktemp("made")
+    config = load_config(write_config(tmp_path_factory.mktemp("input") / "x"))
+    folder.joinpath("config.toml").write_text(freeze(config))
+    repo = HarnessRepo(folder / "harness.git", config.harness)
+    store = Store(folder / "run.db")
+    base = {"commit": repo.baseline, "tree": repo.tree_id(repo.baseline), "simulated": True}
+    store.append(Event(0, "opened", base))
+    store.append(Event(1, "selected", {"parent": 0}))
+    store.append(Event(1, "traced", {"papers": ["p0", "p1"], "accepted": [False, True]}))
+    first = _validated(store, repo, 1, (0, repo.baseline), [0, 0, 1, 0], [1, 1, 1, 0], True)
+    _validated(store, repo, 2, (1, first), [1, 1, 0, 0], [1, 0, 0, 0], False)
+    store.append(Event(3, "selected", {"parent": 1}))
+    store.append(Event(3, "diagnosed", _diagnosis()))
+    store.append(Event(3, "decided", _decision(3, 1, "failed: no change", False)))
+    store.append(Event(4, "selected", {"parent": 1}))
+    store.close()
+    calls = CallStore(folder / "calls.db")
+    calls.put(b"key", "0", "judge", Reply("", (), "stop", 1_500, 20, 100), 0.25, 0.0)
+    calls.close()
+    return folder
+
+
+def _validated(
+    store: Store, repo: HarnessRepo, i: int, parent: tuple[int, str], before: Sequence[int],
+    after: Sequence[int], accepted: bool,
+) -> str:  # fmt: skip
+    """Record a whole iteration with these passes on the validation papers; the new commit."""
+    store.append(Event(i, "diagnosed", _diagnosis()))
+    tree = repo.read(parent[1])
+    tree = tree | {"prompts/challenger.md": tree["prompts/challenger.md"] + b"Line %d.\n" % i}
+    commit = repo.commit(parent[1], tree, f"Candidate {i}")
+    repo.keep(i, commit)
+    made = {"commit": commit, "tree": repo.tree_id(commit), "summary": f"{i}: {ODD}"}
+    if i > 1:
+        store.append(Event(i, "selected", {"parent": parent[0]}))
+    store.append(Event(i, "implemented", made))
+    for candidate, verdicts in ((parent[0], before), (i, after)):
+        for paper, passed in zip(VAL, verdicts, strict=True):
+            result = PaperResult(
+                paper=paper, passed=bool(passed), accepted=bool(passed), rounds=3, weak_avg=0.25,
+                reason="passed" if passed else "not_accepted", strong_avg=0.75 if passed else None,
+            )  # fmt: skip
+            store.put_result(candidate, "val", i, result, {})
+    scores = {
+        "papers": VAL,
+        "parent": [bool(x) for x in before],
+        "mutant": [bool(x) for x in after],
+    }
+    store.append(Event(i, "validated", scores))
+    rates = {"parent_rate": sum(before) / 4, "mutant_rate": sum(after) / 4, "fixed": ["p4"]}
+    word = "accepted" if accepted else "rejected"
+    store.append(Event(i, "decided", _decision(i, parent[0], word, accepted, summary=ODD, **rates)))
+    return commit
+
+
+def _decision(i: int, parent: int, decision: str, accepted: bool, **more: Any) -> dict[str, Any]:
+    entry = {"iteration": i, "parent": parent, "decision": decision, **more}
+    return {"accepted": accepted, "entry": entry}
+
+
+def _diagnosis() -> dict[str, Any]:
+    modes = [
+        {"name": "context leak", "share": 0.25, "evidence": ["seen"], "papers": ["p0"]},
+        {"name": "generic questions", "share": 0.75, "evidence": ["seen"], "papers": ["p0", "p1"]},
+    ]
+    return {
+        "failure_modes": modes, "root_cause": "The prompt invites it.",
+        "proposed_change": "Forbid it.", "predicted_fixes": ["p1"], "papers_at_risk": [],
+    }  # fmt: skip
+
+
+def ask(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one command."""
+    status = invoke(app, [str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """The lines by their first word; lines with the same one are put together."""
+    rows: dict[str, str] = {}
+    for line in filter(str.strip, text.splitlines()):
+        word = line.split()[0]
+        rows[word] = f"{rows[word]}\n{line}" if word in rows else line
+    return rows
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table cell is folded: temporary folders have long names."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
+# Status
+
+
+def test_status_says_what_a_colleague_asks_first(run: Path, capsys: Capture) -> None:
+    status, out, _ = ask(capsys, "status", run)
+    rows = rows_of(out)
+    assert status == 0
+    assert out.startswith("my run   SIMULATED")
+    assert "stopped" in rows["state"]
+    assert "3 of 4 decided: 1 accepted, 1 rejected, 1 failed (implementer 1)" in out
+    assert "25.0% [5% to 70%] in 1 run x 4 papers" in rows["baseline"]
+    # 5 of 8 papers in two runs; drawn to the baseline's 25 % by 25 papers' weight.
+    assert "candidate 1: 62.5%" in rows["best"]
+    assert "in 2 runs x 4 papers" in rows["best"]
+    assert f"{(5 + 25 * 0.25) / 33:.1%} shrunk towards its parent" in out
+    assert "iteration 3, parent 1: failed: no change" in rows["last"]
+    assert rows["judge"].split()[1:] == ["1", "1.5", "k", "100", "20", "$0.25"]
+    assert f"metaopt run '{run}/config.toml' --out '{run}'" in out
+    assert "\x1b" not in out
+
+
+def test_status_of_a_running_run_names_process_and_stage(run: Path, capsys: Capture) -> None:
+    with lock(run):
+        _, out, _ = ask(capsys, "status", run)
+    assert "running as process" in out
+    assert "(4 on training papers)" in out
+
+
+def test_reading_writes_nothing(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and "-" not in p.suffix}
+
+    before = contents()
+    for command in (["status"], ["show"], ["show", "1", "--diff", "--papers", "--analysis"]):
+        assert invoke(app, [command[0], str(run), *command[1:]]) == 0
+    assert invoke(app, ["plot", str(run), "--out", str(tmp_path / "x.svg")]) == 0
+    capsys.readouterr()
+    assert contents() == before
+
+
+# Show
+
+
+def test_show_lists_all_iterations(run: Path, capsys: Capture) -> None:
+    status, out, _ = ask(capsys, "show", run)
+    rows = rows_of(out)
+    assert status == 0
+    assert rows["1"].split()[:5] == ["1", "0", "accepted", "25%", "75%"]
+    assert "failed: no change" in rows["3"]
+
+
+def test_show_best_tells_where_it_comes_from_and_how_it_does(run: Path, capsys: Capture) -> None:
+    _, out, _ = ask(capsys, "show", run, "best")
+    assert out.startswith("candidate 1   SIMULATED")
+    assert "iteration 1: 3 of 4\n  iteration 2: 2 of 4" in out
+    assert "children    2" in out
+
+
+def test_show_diff_is_against_the_parent_or_the_baseline(run: Path, capsys: Capture) -> None:
+    _, own, _ = ask(capsys, "show", run, "2", "--diff")
+    _, whole, _ = ask(capsys, "show", run, "2", "--diff", "--baseline")
+    assert [line for line in own.splitlines() if line.startswith("+")][1:] == ["+Line 2."]
+    assert [line for line in whole.splitlines() if line.startswith("+L")] == [
+        "+Line 1.",
+        "+Line 2.",
+    ]
+
+
+def test_show_papers_sets_parent_and_mutant_side_by_side(run: Path, capsys: Capture) -> None:
+    _, out, _ = ask(capsys, "show", run, "1", "--papers")
+    rows = rows_of(out)
+    assert "iteration 1: parent 0 before, candidate 1 after" in out
+    assert rows["p4"].split() == [
+        "p4",
+        "not",
+        "accepted",
+        "25/-",
+        "3",
+        "passed",
+        "25/75",
+        "3",
+        "2/2",
+    ]
+    assert rows["p6"].endswith("1/2")
+    _, out, _ = ask(capsys, "show", run, "baseline", "--papers")
+    assert rows_of(out)["p6"].split() == ["p6", "passed", "25/75", "3"]
+
+
+def test_show_analysis_puts_the_prediction_beside_what_was_measured(
+    run: Path, capsys: Capture
+) -> None:
+    _, out, _ = ask(capsys, "show", run, "1", "--analysis")
+    assert out.index("75%   generic questions") < out.index("25%   context leak")
+    assert "Root cause: The prompt invites it." in out
+    assert "fixes p1; at risk none" in out
+    assert "fixed p4; broken none" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "RUN", "9"], "no candidate '9'"),
+        (["show", "RUN", "winner"], "no candidate 'winner'"),
+        (["show", "RUN", "3", "--diff"], "iteration 3 made no candidate"),
+        (["show", "RUN", "baseline", "--diff"], "differs from nothing"),
+        (["show", "RUN", "4", "--analysis"], "has no analysis"),
+        (["show", "RUN", "--diff"], "of which candidate?"),
+        (["status", "RUN/trees"], "not a run's folder"),
+        (["plot", "RUN", "--out", "x.gif"], "write it as one of .pdf, .png, .svg"),
+    ],
+)
+def test_what_cant_be_shown_is_one_line(
+    run: Path, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    status, out, err = ask(capsys, *(a.replace("RUN", str(run)) for a in arguments))
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+# Checkout
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_checkout_gives_a_branch_and_a_diff_that_git_applies(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a relative folder is relative to where the user is
+    status, out, _ = ask(capsys, "checkout", run, "won", "--candidate", "2")
+    won = tmp_path / "won"
+    assert status == 0
+    assert git(won, "branch", "--show-current").strip() == "metaopt/my-run-2"
+    assert "Line 2." in won.joinpath("prompts/challenger.md").read_text()
+    assert git(won, "remote") == ""
+    git(won, "switch", "-q", "baseline")
+    git(won, "apply", str(tmp_path / "won.diff"))
+    git(won, "add", "-A")
+    assert git(won, "write-tree") == git(won, "rev-parse", "metaopt/my-run-2^{tree}")
+    assert str(tmp_path / "won.diff") in out
+    assert ask(capsys, "checkout", run, "won")[0] == 2
+
+
+# Plot
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_plot_writes_the_figure_and_its_numbers(
+    run: Path, tmp_path: Path, capsys: Capture, suffix: str
+) -> None:
+    figure, data = tmp_path / f"new/f.{suffix}", tmp_path / "f.csv"
+    status, out, _ = ask(capsys, "plot", run, "--out", figure, "--data", data)
+    assert status == 0
+    assert "(simulated)" in out
+    assert figure.stat().st_size > 5_000
+    with open(data, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["outcome"] for r in rows] == ["accepted", "rejected", "failed"]
+    assert [r["rate"] for r in rows] == ["0.75", "0.25", ""]
+    # The best is candidate 1 throughout: 3 of 4 at first, 5 of 8 once it was run again.
+    assert [r["best_rate"] for r in rows] == ["0.75", "0.625", "0.625"]
+    if suffix == "svg":
+        assert "SIMULATED" in figure.read_text()
+        again = tmp_path / "again.svg"
+        ask(capsys, "plot", run, "--out", again)
+        assert again.read_bytes() == figure.read_bytes()
+
+
+def test_plot_of_a_run_without_decisions_says_so(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (run / "run.db").unlink()
+    store = Store(run / "run.db")
+    store.append(Event(0, "opened", {"commit": "c", "tree": "t"}))
+    store.close()
+    status, _, err = ask(capsys, "plot", run, "--out", tmp_path / "f.png")
+    assert status == 2
+    assert "no candidate has been validated yet" in err
+    assert "still the baseline" in ask(capsys, "status", run)[1]
+
+
+@pytest.mark.parametrize(("passes", "papers"), [(0, 25), (3, 25), (25, 25), (212, 500), (0, 1)])
+def test_intervals_are_wilsons(passes: int, papers: int) -> None:
+    known = binomtest(passes, papers).proportion_ci(method="wilson")
+    assert wilson(passes, papers) == pytest.approx((known.low, known.high))
+
+
+# The live view
+
+
+def viewed(run: Path, iterations: int) -> Any:
+    """As much of a lab as the view reads, with ``iterations`` under way."""
+    with_events = Store(run / "run.db", readonly=True)
+    state = replay(with_events.events())
+    with_events.close()
+    state.advance_all()
+    monitor = Monitor(iterations=40)
+    for i in range(4, 4 + iterations):
+        monitor.parent(i, 1)
+        monitor.stage(i, "validation papers", 50)
+        monitor.paper_done(i)
+    total = SimpleNamespace(usd=1.5, calls=12_345, tokens=6_789_012)
+    gateway = SimpleNamespace(ledger=SimpleNamespace(total=total), replayed=7, in_flight=3)
+    config = load_config(run / "config.toml")
+    return SimpleNamespace(config=config, state=state, monitor=monitor, gateway=gateway)
+
+
+@pytest.mark.parametrize("iterations", [0, 2, 36])
+def test_the_view_fits_a_small_terminal(run: Path, iterations: int) -> None:
+    console = Console(width=80, height=24, file=StringIO(), force_terminal=True)
+    with console.capture() as capture:
+        console.print(screen(viewed(run, iterations), console.height))
+    text = "".join(part.split("m", 1)[-1] for part in capture.get().split("\x1b["))
+    lines = text.rstrip().splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("SIMULATED  3/40 iterations, 1 accepted")
+    assert lines[1] == "baseline 25% of 4   best 62% of 8 (candidate 1)"
+    assert "$1.50  12,345 calls  6.79 M tokens  7 replayed  3 in flight" in lines[-1]
+    assert ("more iterations" in text) == (iterations > 20)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_models_wrote_is_shown_as_it_is_and_harmless(run: Path, terminal: bool) -> None:
+    console = Console(width=80, file=StringIO(), force_terminal=terminal)
+    lab = viewed(run, 1)
+    with live(lab, console):
+        lab.monitor.decided(4, f"iteration 4: {ODD}")
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "calls [31m the [bold]challenger[/nonsense] less" in text.replace("\n", " ")
+    assert "\x1b[31m" not in text
+
+
+# Estimate
+
+
+def estimated(out: str) -> tuple[int, dict[str, str]]:
+    """The rollouts that the first line tells, and the rows by role."""
+    return int(out.split("about ")[1].split()[0].replace(",", "")), rows_of(out)
+
+
+def test_estimate_follows_the_config_and_shows_what_it_rests_on(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    config = write_config(tmp_path, extra="price = { input = 1.0, output = 4.0 }")
+    status, out, _ = ask(capsys, "estimate", config)
+    rollouts, rows = estimated(out)
+    assert status == 0
+    assert rollouts == 4 * 4 + round(4 * 0.9 * 2 * 4)
+    assert "A paper has 453 tokens" in out
+    low, typical, high = (float(cell.lstrip("$")) for cell in rows["challenger"].split()[-3:])
+    assert 0 < low < typical < high
+    assert "published: 3 to 5, mean 6.6" in out
+    assert "No price is set" not in out
+    twice = ask(capsys, "estimate", config, "--set", "search.iterations=8")[1]
+    assert float(rows_of(twice)["challenger"].split()[-1].lstrip("$")) == pytest.approx(
+        2 * high, abs=0.02
+    )
+
+
+def test_estimate_warns_of_a_budget_that_wont_do(tmp_path: Path, capsys: Capture) -> None:
+    config = write_config(tmp_path)
+    _, out, _ = ask(capsys, "estimate", config, "--set", "budget.calls=10")
+    assert "budget.calls = 10 is likely to stop the run" in out
+    assert "No price is set" in out
+
+
+# Doctor
+
+
+@pytest.fixture
+def diagnose(
+    tmp_path: Path, fake_openai: FakeOpenAI, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, dict[str, str]]]:
+    """Run the doctor on a config for the fake server: exit status, and the rows by check."""
+    monkeypatch.setenv("FAKE_KEY", fake_openai.key)
+    config = write_config(tmp_path / "input", fake_openai.base_url, "timeout_s = 5")
+
+    def run(*arguments: str) -> tuple[int, dict[str, str]]:
+        status, out, err = ask(capsys, "doctor", config, *arguments)
+        assert err == ""
+        return status, rows_of(out.replace("one paper", "one-paper"))
+
+    return run
+
+
+def called(body: dict[str, Any]) -> Any:
+    """What a server of real models answers to the doctor's questions."""
+    if body.get("tools"):
+        return completion(None, tool_calls=[("report", '{"ready": true}')])
+    return completion("yes", logprobs={"yes": -0.1, "no": -3.0} if body.get("logprobs") else None)
+
+
+YES_NO = ("--set", "models.judge.judge_mode=yes_no")
+
+
+def test_doctor_asks_each_model_for_what_its_role_needs(
+    diagnose: Callable[..., Any], fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = called
+    fake_openai.models = [f"fake-{role.replace('_', '-')}" for role in ROLES]
+    status, rows = diagnose("--no-paper", *YES_NO)
+    assert status == 0, rows
+    assert "lists 8 models" in rows["endpoints.here"]
+    assert "tool calls" in rows["models.main_agent"]
+    assert "log-probs" in rows["models.judge"]
+    assert "4 train, 4 val, 0 test" in rows["split"]
+    assert "ready to run" in rows["ready"]
+
+
+def test_doctor_names_a_refused_key_and_the_variable_to_set(
+    diagnose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_KEY", "stale")
+    status, rows = diagnose()
+    assert status == 1
+    assert "FAILS" in rows["endpoints.here"]
+    assert "export FAKE_KEY=" in rows["endpoints.here"]
+    assert "mend the rest first" in rows["one-paper"]
+    monkeypatch.delenv("FAKE_KEY")
+    status, rows = diagnose()
+    assert status == 1
+    assert "FAKE_KEY isn't set" in rows["endpoints.here"]
+
+
+def test_doctor_names_an_unknown_model_and_the_nearest_that_is_there(
+    diagnose: Callable[..., Any], fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = called
+    fake_openai.models = [f"fake-{role.replace('_', '-')}" for role in ROLES] + ["fake-stronger"]
+    fake_openai.models.remove("fake-strong")
+    status, rows = diagnose("--no-paper")
+    assert status == 1
+    assert "no model 'fake-strong' there" in rows["models.strong"]
+    assert "--set models.strong.model=fake-stronger" in rows["models.strong"]
+    assert "ok" in rows["models.weak"]
+
+
+def test_doctor_names_what_a_model_lacks(
+    diagnose: Callable[..., Any], fake_openai: FakeOpenAI
+) -> None:
+    def reply(body: dict[str, Any]) -> Any:
+        return failure(400, "tools are not enabled") if body.get("tools") else "yes"
+
+    fake_openai.reply = reply
+    status, rows = diagnose("--no-paper", *YES_NO)
+    assert status == 1
+    assert "tools are not enabled" in rows["models.main_agent"]
+    assert "gives no log-probabilities" in rows["models.judge"]
+    assert "judge_mode=rubric" in rows["models.judge"]
+
+
+def test_doctor_tells_an_unreachable_server_from_a_bad_key(diagnose: Callable[..., Any]) -> None:
+    status, rows = diagnose("--set", "endpoints.here.base_url=http://127.0.0.1:9/v1")
+    assert status == 1
+    assert "curl http://127.0.0.1:9/v1/models" in rows["endpoints.here"]
+    assert "models.weak" not in rows
+
+
+def test_doctor_names_bad_papers_split_harness_and_config(
+    diagnose: Callable[..., Any], tmp_path: Path, capsys: Capture
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    status, rows = diagnose(
+        "--no-paper", "--set", f"papers.split={nowhere}", "--set", f"harness.repo={nowhere}"
+    )
+    assert status == 1
+    assert "metaopt split --papers" in rows["split"]
+    assert "FAILS" in rows["harness"]
+    status, rows = diagnose("--no-paper", "--set", f"papers.path={nowhere}")
+    assert "no such folder" in rows["papers"]
+    status, rows = diagnose("--set", "papers.pth=x")
+    assert status == 1
+    assert "did you mean 'path'" in rows["config"]
+
+
+def test_doctor_takes_a_paper_through_with_the_models(
+    diagnose: Callable[..., Any], fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = called  # they answer, but no model does its work: no question comes of it
+    status, rows = diagnose()
+    assert status == 1
+    assert "no question" in rows["one-paper"]
+    fake_openai.reply = works
+    status, rows = diagnose()
+    assert status == 0, rows
+    assert "p0: passed" in rows["one-paper"]
+
+
+ITEM = {
+    "question_type": "why", "reasoning_skills": ["inference"], "context": "It holds.",
+    "question": "Why does it hold?", "reference_answer": "Because.",
+    "rubric": [{"criterion": "gives the cause", "weight": 5}],
+}  # fmt: skip
+
+
+def works(body: dict[str, Any]) -> Any:
+    """Every role at its best: one round, weak 40 %, strong 80 %."""
+    role = body["model"].removeprefix("fake-")
+    if role == "main-agent" and any(m["role"] == "system" for m in body["messages"]):
+        tools = [m for m in body["messages"] if m["role"] == "tool"]
+        calls = [
+            ("challenger", '{"instructions": ""}'),
+            ("quality_verifier", '{"item": "item-1"}'),
+            ("evaluate", '{"item": "item-1", "phase": "weak-only"}'),
+            ("evaluate", '{"item": "item-1", "phase": "strong-only"}'),
+        ]
+        return completion(None, tool_calls=[calls[len(tools)]])
+    if role == "challenger":
+        return json.dumps(ITEM)
+    if role == "quality-verifier":
+        return json.dumps({"passed": True, "feedback": "fine"})
+    if role == "judge":
+        score = 0.8 if "strong" in body["messages"][-1]["content"] else 0.4
+        return json.dumps({"criteria": [{"id": 1, "reason": "so", "score": score}]})
+    return called(body) if body.get("tools") else f"the {role} answer"
+
+
+def test_doctor_is_content_with_the_simulator(tmp_path: Path, capsys: Capture) -> None:
+    status, out, _ = ask(capsys, "doctor", write_config(tmp_path), "--no-paper")
+    assert status == 0
+    assert "no key, no cost" in out
