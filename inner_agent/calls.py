@@ -18,12 +18,12 @@ CREATE TABLE IF NOT EXISTS calls (
   sample TEXT NOT NULL,       -- which of several draws of the same content
   role TEXT NOT NULL,
   model TEXT NOT NULL,
-  reply TEXT NOT NULL,        -- JSON
   prompt_tokens INTEGER NOT NULL,
   completion_tokens INTEGER NOT NULL,
   cached_tokens INTEGER NOT NULL,
   usd REAL NOT NULL,
   at REAL NOT NULL,           -- seconds since the epoch
+  reply TEXT NOT NULL,        -- JSON; last, so that sums over the others needn't read it
   PRIMARY KEY (key, sample)   -- beside a rowid: random keys must not scatter replies of 1 kB
 )
 """
@@ -56,8 +56,11 @@ class Usage:
 class CallStore:
     """Recorded replies in one SQLite file (WAL)."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, readonly: bool = False) -> None:
         """Open or make the file; ``":memory:"`` keeps nothing."""
+        if readonly:
+            self._db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+            return
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -74,8 +77,8 @@ class CallStore:
         """Record a reply; committed when this returns."""
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, sample, role, reply.model, _encode(reply), reply.prompt_tokens,
-             reply.completion_tokens, reply.cached_tokens, usd, at),
+            (key, sample, role, reply.model, reply.prompt_tokens, reply.completion_tokens,
+             reply.cached_tokens, usd, at, _encode(reply)),
         )  # fmt: skip
 
     def usage_by_role(self) -> dict[str, Usage]:

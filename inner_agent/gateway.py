@@ -75,7 +75,7 @@ class Gateway:
     async def _buy(
         self, role: str, model: Model, key: bytes, sample: str, size: int, request: Request
     ) -> tuple[Reply, float]:
-        price = model.price or self._config.endpoints[model.endpoint].price
+        price = self._config.price_of(role) or Price()
         worst_prompt = size // CHARS_PER_TOKEN_AT_LEAST + 1
         worst_usd = price.usd(worst_prompt, model.max_tokens)
         with self.ledger.reserve(role, worst_prompt + model.max_tokens, worst_usd) as reservation:

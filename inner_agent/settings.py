@@ -61,7 +61,7 @@ class Endpoint(Strict):
     requests_per_minute: Positive | None = None
     timeout_s: PositiveFloat = 600.0
     max_retries: Annotated[int, Field(ge=0)] = 8
-    price: Price = Price()
+    price: Price | None = None
     simulator: SimulatorParameters | None = None
 
     @model_validator(mode="before")
@@ -170,6 +170,25 @@ class InnerConfig(Strict):
         if self.models["weak"].attempts != self.models["strong"].attempts:
             raise ValueError("models.weak.attempts and models.strong.attempts must be equal")
         return self
+
+    @model_validator(mode="after")
+    def _usd_can_be_counted(self) -> "InnerConfig":
+        """A cap in USD that no call could ever reach would be worse than none."""
+        caps: dict[str, Cap] = {"": self.budget} | {str(r): c for r, c in self.budget.roles.items()}
+        for role, model in self.models.items():
+            capped = any(cap.usd is not None for name, cap in caps.items() if name in ("", role))
+            real = self.endpoints[model.endpoint].kind == "openai"
+            if capped and real and self.price_of(role) is None:
+                raise ValueError(
+                    f"budget.usd needs a price: set endpoints.{model.endpoint}.price or"
+                    f" models.{role}.price (USD per million tokens; 0 for a free model)"
+                )
+        return self
+
+    def price_of(self, role: str) -> Price | None:
+        """What a role's calls cost: its model's price, or its endpoint's."""
+        model = self.models[role]  # type: ignore[index]
+        return model.price or self.endpoints[model.endpoint].price
 
     @property
     def simulated(self) -> bool:

@@ -27,16 +27,18 @@ class Steps:
     def chat(self, agent: str, messages: Sequence[Message], reply: dict[str, Any]) -> None:
         """A chat of the harness with one of its agents."""
         before = self._previous.get(agent, [])
+        # Without the paper from here on: hundreds of rollouts may be in memory at once.
+        shown = [self._without_paper(m) for m in messages]
         same = 0
-        for old, new in zip(before, messages, strict=False):
+        for old, new in zip(before, shown, strict=False):
             if old != new:
                 break
             same += 1
-        self._previous[agent] = list(messages)
-        shown = [self._without_paper(m) for m in messages[same:]]
+        self._previous[agent] = shown
         self.list.append(
-            {"kind": "chat", "agent": agent, "continues": same, "messages": shown, "reply": reply}
-        )
+            {"kind": "chat", "agent": agent, "continues": same, "messages": shown[same:],
+             "reply": reply}
+        )  # fmt: skip
 
     def evaluated(self, kind: str, phase_name: str, item: Item, phase: Phase) -> None:
         """An evaluation, asked for by the harness (``evaluate``) or by us (``fresh``)."""

@@ -11,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from inner_agent.llm import OpenAIEndpoint, Reply, Request
 from inner_agent.papers import Paper, read_paper
 from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import INSTALL, bubblewrap_problem, choose_mode
-from inner_agent.settings import Endpoint, Model, Role
+from inner_agent.settings import Endpoint, Model, Price, Role
 from inner_agent.simulator import Simulator
 from metaopt.config import RunConfig, load_config
 from metaopt.lab import papers_of
@@ -236,7 +237,7 @@ async def _tool_question(client: OpenAIEndpoint, model: str) -> Reply:
 
 
 def _usd(endpoint: Endpoint, model: Model, reply: Reply) -> float:
-    price = model.price or endpoint.price
+    price = model.price or endpoint.price or Price()
     return price.usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
 
 
@@ -268,8 +269,8 @@ def _harness(checkup: Checkup, config: RunConfig, folder: Path) -> Path | None:
     harness = config.harness
 
     def read() -> tuple[str, dict[str, bytes]]:
-        repo = HarnessRepo(folder / "harness.git", harness)
-        return repo.baseline, repo.read(repo.baseline)
+        with closing(HarnessRepo(folder / "harness.git", harness)) as repo:
+            return repo.baseline, repo.read(repo.baseline)
 
     found = checkup.attempt("harness", checkup.set("harness.repo", "REPOSITORY"), read)
     if found is None:

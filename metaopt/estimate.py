@@ -104,9 +104,10 @@ def report(config: RunConfig) -> str:
     batch, n = min(config.search.minibatch, work.train), config.search.iterations
     rollouts = n * batch + round(n * TYPICAL.validated * 2 * work.val)
     head = (
-        f"{n} iterations: {batch} training papers each, parent and mutant on {work.val} validation"
-        f" papers each: about {rollouts:,} rollouts.\nA paper has {work.paper_tokens:,.0f} tokens"
-        f" on average ({CHARS_PER_TOKEN} characters each; {work.cut} cut to max_paper_tokens)."
+        f"{n} iterations, each with {batch} training papers, and parent and mutant on {work.val}"
+        f" validation papers:\nabout {rollouts:,} rollouts. A paper has {work.paper_tokens:,.0f}"
+        f" tokens on average\n({CHARS_PER_TOKEN} characters each;"
+        f" {work.cut} cut to max_paper_tokens)."
     )
     parts = [head, _use_table(config, uses), _guess_table(), *_notes(config, uses)]
     return "\n\n".join(parts)
@@ -190,7 +191,7 @@ def _use(config: RunConfig, role: Role, calls: float, prompt: float, g: Guess) -
     reply = 1 if yes_no else min(getattr(g, role), model.max_tokens)
     sent, written = calls * prompt, calls * reply
     cached = sent * g.cached if role in PREFIXED else 0
-    usd = _price(config, role).usd(round(sent), round(written), round(cached))
+    usd = (config.price_of(role) or Price()).usd(round(sent), round(written), round(cached))
     return Use(calls, sent, written, usd)
 
 
@@ -211,30 +212,22 @@ def _samples(config: RunConfig, role: Role) -> int:
     return 1 if samples == 1 else samples + 1  # drafts, and the call that merges them
 
 
-def _price(config: RunConfig, role: Role) -> Price:
-    model = config.models[role]
-    return model.price or config.endpoints[model.endpoint].price
-
-
 def _use_table(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> str:
     table = grid(
-        "role", "model", ">$/M in", ">$/M out", ">calls", ">tokens in", ">tokens out", ">low",
-        ">typical", ">high",
-    )  # fmt: skip
+        "role", ">$/M in, out", ">calls", ">tokens in", ">out", ">low", ">typical", ">high"
+    )
     low, typical, high = uses
     for role, use in typical.items():
-        price = _price(config, role)
+        price = config.price_of(role) or Price()
         table.add_row(
-            role, config.models[role].model, f"{price.input:g}", f"{price.output:g}",
-            amount(use.calls), amount(use.sent), amount(use.written),
-            *(dollars(u[role].usd) for u in (low, typical, high)),
+            role, f"{price.input:g}, {price.output:g}", amount(use.calls), amount(use.sent),
+            amount(use.written), *(dollars(u[role].usd) for u in (low, typical, high)),
         )  # fmt: skip
     totals = [sum(u.values(), Use()) for u in uses]
     for name, total in zip(("all, low", "all, typical", "all, high"), totals, strict=True):
         cost = [dollars(t.usd) for t in totals] if name == "all, typical" else []
-        table.add_row(
-            name, "", "", "", amount(total.calls), amount(total.sent), amount(total.written), *cost
-        )
+        sums = (total.calls, total.sent, total.written)
+        table.add_row(name, "", *map(amount, sums), *cost)
     return render(table)
 
 

@@ -124,7 +124,8 @@ def _run(job: Job) -> None:
 async def _watched(job: Job) -> None:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C changes nothing
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         with _shown(job) as progress:
             await generate(

@@ -1,6 +1,7 @@
 """Which harness does somebody mean?  A diff, a folder, a branch, or a run's candidate."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from inner_agent.errors import UserError
@@ -18,17 +19,20 @@ def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin
     ``harness.repo``.  Raises ``UserError`` when it names nothing.
     """
     source = _source(harness, wanted)
-    with tempfile.TemporaryDirectory(prefix="metaopt-harness-") as scratch:
-        repo = HarnessRepo(Path(scratch, "harness.git"), source)
-        commit = repo.baseline
-        path = Path(wanted or "")
-        if wanted and source is harness:
-            commit = (
-                repo.commit(commit, read_folder(path), f"Harness from {path.name}\n")
-                if path.is_dir()
-                else repo.apply(commit, path.read_bytes(), path.name)
-            )
+    with (
+        tempfile.TemporaryDirectory(prefix="metaopt-harness-") as scratch,
+        closing(HarnessRepo(Path(scratch, "harness.git"), source)) as repo,
+    ):
+        changed = wanted if source is harness else None
+        commit = _changed(repo, Path(changed)) if changed else repo.baseline
         return Origin(repo.export(commit, folder), commit, repo.tree_id(commit))
+
+
+def _changed(repo: HarnessRepo, change: Path) -> str:
+    """The configured harness with a diff applied, or with a folder in its place."""
+    if change.is_dir():
+        return repo.commit(repo.baseline, read_folder(change), f"Harness from {change.name}\n")
+    return repo.apply(repo.baseline, change.read_bytes(), change.name)
 
 
 def _source(harness: Harness, wanted: str | None) -> Harness:

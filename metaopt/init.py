@@ -2,6 +2,7 @@
 
 import shlex
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from inner_agent.errors import UserError
@@ -55,6 +56,8 @@ def _papers(folder: Path) -> None:
 
 
 def _harness(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="metaopt-init-") as scratch:
-        repo = HarnessRepo(Path(scratch, "harness.git"), Harness())
+    with (
+        tempfile.TemporaryDirectory(prefix="metaopt-init-") as scratch,
+        closing(HarnessRepo(Path(scratch, "harness.git"), Harness())) as repo,
+    ):
         repo.checkout(repo.baseline, "main", folder.resolve())

@@ -125,6 +125,7 @@ class Lab:
         """Release everything."""
         await self.smoke.close()
         await self.gateway.close()
+        self.repo.close()
         self.store.close()
         self.held.close()
 
@@ -156,6 +157,7 @@ def open_lab(
         calls = CallStore(folder / "calls.db")
         undo.callback(calls.close)
         repo = HarnessRepo(folder / "harness.git", config.harness)
+        undo.callback(repo.close)
         gateway = Gateway(config, calls, endpoints)
         state = _open_state(store, repo, config)
         _freeze_config(frozen, config)  # last: a run that never opened holds nobody to its config

@@ -72,7 +72,7 @@ def usage(folder: Path) -> dict[str, Usage]:
     path = folder / "calls.db"
     if not path.exists():
         return {}
-    with closing(CallStore(path)) as calls:
+    with closing(CallStore(path, readonly=True)) as calls:
         return calls.usage_by_role()
 
 

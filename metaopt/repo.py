@@ -26,6 +26,7 @@ _ENV = {
     "GIT_COMMITTER_NAME": _WHO, "GIT_COMMITTER_EMAIL": "metaopt@localhost",
     "GIT_COMMITTER_DATE": _DATE, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C",
+    "GIT_TEMPLATE_DIR": "",  # a template may hold hooks
 }  # fmt: skip
 _MODES = ("100644", "100755")
 
@@ -37,11 +38,17 @@ class HarnessRepo:
         """Open ``path``, making it from the configured repository the first time."""
         self._subdir = harness.subdir.strip("/")
         fresh = not (path / "HEAD").exists()
-        self._repo = git.Repo.init(path, bare=True, mkdir=True) if fresh else git.Repo(path)
+        if fresh:
+            git.Git().init("--bare", "--quiet", str(path), env=_ENV)
+        self._repo = git.Repo(path)
         self._repo.git.update_environment(**_ENV)
         if not self._ref(BASELINE):
             self._make_baseline(harness)
         self.baseline = self._ref(BASELINE)
+
+    def close(self) -> None:
+        """End git's helper process."""
+        self._repo.close()
 
     def read(self, commit: str) -> dict[str, bytes]:
         """The harness's files at ``commit``, by path.  Raises ``UserError`` for odd modes."""
@@ -104,8 +111,7 @@ class HarnessRepo:
             try:
                 self._git("apply", "--cached", *at, file.name, env=env)
             except git.GitCommandError as e:
-                reason = (str(e.stderr).strip().strip("'").splitlines() or ["no reason given"])[-1]
-                raise UserError(f"{name}: doesn't apply to this harness ({reason})") from None
+                raise UserError(f"{name}: doesn't apply to this harness ({_reason(e)})") from None
             made = self._write_commit(commit, env, f"Apply {name}")
         self.read(made)  # refuses symbolic links and other modes
         return made
@@ -118,14 +124,17 @@ class HarnessRepo:
         return target
 
     def checkout(self, commit: str, branch: str, folder: Path) -> None:
-        """Clone into ``folder`` with ``branch`` at ``commit``, its history, and the baseline."""
+        """A new repository in ``folder``: ``branch`` at ``commit``, its history, ``baseline``.
+
+        harness.git itself isn't touched.
+        """
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder}: exists and isn't empty; name a new folder")
-        self._git("update_ref", f"refs/heads/{branch}", commit)
-        clone = self._repo.clone(str(folder), branch=branch, env=_ENV)
-        clone.git.update_environment(**_ENV)
-        clone.git.branch("baseline", self.baseline, force=True)
-        clone.delete_remote(clone.remotes[0])
+        made = git.Repo.init(folder.absolute(), mkdir=True, env=_ENV)
+        made.git.update_environment(**_ENV)
+        wanted = (f"{commit}:refs/heads/{branch}", f"{BASELINE}:{BASELINE}")
+        made.git.fetch("--quiet", "--no-tags", str(self._repo.git_dir), *wanted)
+        made.git.checkout("--quiet", branch)
 
     def _make_baseline(self, harness: Harness) -> None:
         if harness.repo == BUILTIN:
@@ -147,9 +156,8 @@ class HarnessRepo:
         try:
             self._git("fetch", "--no-tags", "--quiet", harness.repo, harness.ref)
         except git.GitCommandError as e:
-            reason = (str(e.stderr).strip().strip("'").splitlines() or ["no reason given"])[-1]
             raise UserError(
-                f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({reason})"
+                f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({_reason(e)})"
             ) from None
         return self._git("rev_parse", "FETCH_HEAD^{commit}")
 
@@ -209,6 +217,12 @@ class _PrivateIndex:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _reason(error: git.GitCommandError) -> str:
+    """Git's last line on what went wrong."""
+    lines = str(error.stderr).strip().removeprefix("stderr: ").strip("'").splitlines()
+    return lines[-1] if lines else "no reason given"
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

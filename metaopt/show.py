@@ -64,10 +64,10 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
     patch = target.with_name(f"{target.name}.diff")
     if patch.exists():
         raise UserError(f"{patch}: exists; name a new folder")
-    repo = record.repo()
     branch = f"metaopt/{_branch_word(folder)}-{chosen.id}"
-    repo.checkout(chosen.commit, branch, target.resolve())
-    text = repo.diff(repo.baseline, chosen.commit)
+    with closing(record.repo()) as repo:
+        repo.checkout(chosen.commit, branch, target.resolve())
+        text = repo.diff(repo.baseline, chosen.commit)
     head = f"{target}: git repository, branch {branch}: candidate {chosen.id}, {pooled(chosen)}"
     if record.config.simulated:
         head += f"\n{SIMULATED}"
@@ -122,9 +122,10 @@ def _overview(record: RunRecord, found: _Found) -> str:
 def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:
     if candidate.parent is None:
         raise UserError("the baseline differs from nothing; name another candidate")
-    repo = record.repo()
     parent = _find(record, str(candidate.parent)).made()
-    return repo.diff(repo.baseline if from_baseline else parent.commit, candidate.commit).rstrip()
+    with closing(record.repo()) as repo:
+        before = repo.baseline if from_baseline else parent.commit
+        return repo.diff(before, candidate.commit).rstrip()
 
 
 def _analysis(record: RunRecord, found: _Found) -> str:
@@ -188,7 +189,9 @@ def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:
             _cell(now[paper]),
             *([f"{sum(had)}/{len(had)}"] if passes else []),
         )
-    table.columns[0].no_wrap, table.columns[0].overflow = True, "ellipsis"
+    table.columns[0].overflow = "ellipsis"
+    for column in table.columns[1:]:
+        column.no_wrap = True
     note = f"\n\npassed: in all {len(runs)} validation runs of the candidate" if passes else ""
     return render(table) + note
 

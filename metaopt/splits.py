@@ -25,15 +25,17 @@ def make_split(papers: Mapping[str, Paper], sizes: Mapping[str, int], seed: int)
     wanted = sum(sizes.values())
     if wanted > len(papers):
         raise UserError(f"split: {wanted} papers wanted, {len(papers)} there; ask for fewer")
-    order = _interleaved(papers, random.Random(seed))
-    # Every part takes its share from anywhere along the interleaved order, so that topics spread.
-    slots = [part for part in PARTS for _ in range(sizes[part])]
-    slots += [""] * (len(order) - wanted)
-    spread = sorted(range(len(slots)), key=lambda k: _position(slots, k))
-    split: dict[str, Any] = {"seed": seed, **{part: [] for part in PARTS}}
-    for paper, k in zip(order, spread, strict=True):
-        if slots[k]:
-            split[slots[k]].append({"id": paper.id, "sha256": paper.sha256})
+    rng = random.Random(seed)
+    left: dict[str, list[Paper]] = defaultdict(list)
+    for ident in sorted(papers):
+        left[papers[ident].topic].append(papers[ident])
+    for name in sorted(left):
+        rng.shuffle(left[name])
+    split: dict[str, Any] = {"seed": seed}
+    for part in PARTS:
+        shares = _shares({name: len(left[name]) for name in sorted(left)}, sizes[part])
+        drawn = {name: [left[name].pop() for _ in range(n)] for name, n in shares.items()}
+        split[part] = [{"id": p.id, "sha256": p.sha256} for p in _interleaved(drawn, rng)]
     return split
 
 
@@ -92,21 +94,20 @@ def _row(path: Path, part: str, row: Any) -> tuple[str, str | None]:
     return row["id"], row.get("sha256")
 
 
-def _interleaved(papers: Mapping[str, Paper], rng: random.Random) -> list[Paper]:
-    """Papers in random order, topics spread evenly along it."""
-    topics: dict[str, list[Paper]] = defaultdict(list)
-    for ident in sorted(papers):
-        topics[papers[ident].topic].append(papers[ident])
+def _shares(counts: dict[str, int], wanted: int) -> dict[str, int]:
+    """``wanted`` divided in proportion to ``counts``, by largest remainder."""
+    total = max(1, sum(counts.values()))
+    shares = {name: wanted * n // total for name, n in counts.items()}
+    missing = wanted - sum(shares.values())
+    for name in sorted(counts, key=lambda name: -(wanted * counts[name] % total))[:missing]:
+        shares[name] += 1
+    return shares
+
+
+def _interleaved(topics: Mapping[str, list[Paper]], rng: random.Random) -> list[Paper]:
+    """Topics spread evenly along the list: its first papers are a fair sample too."""
     placed = []
-    for name in sorted(topics):
-        members = topics[name]
-        rng.shuffle(members)
+    for name, members in topics.items():
         offset = rng.random()
         placed += [((k + offset) / len(members), name, p) for k, p in enumerate(members)]
     return [p for _, _, p in sorted(placed, key=lambda x: x[:2])]
-
-
-def _position(slots: list[str], k: int) -> tuple[float, str]:
-    """Where slot ``k`` belongs when every part is spread evenly over the whole."""
-    first, size = slots.index(slots[k]), slots.count(slots[k])
-    return (k - first + 0.5) / size, slots[k]

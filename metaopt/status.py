@@ -8,9 +8,19 @@ from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record, running_process, usage
-from metaopt.text import amount, dollars, duration, grid, one_line, pooled, render
+from metaopt.text import (
+    amount,
+    dollars,
+    duration,
+    grid,
+    one_line,
+    pooled,
+    render,
+    screen_width,
+)
 
 SIMULATED = "SIMULATED: says nothing about real models"
+INDENT = 12
 DOING = {  # what comes after the last thing that an iteration recorded
     "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
     "implemented": "on validation papers", "validated": "deciding",
@@ -26,13 +36,13 @@ def summary(folder: Path) -> str:
         ("iterations", _iterations(record, decisions)),
         ("baseline", pooled(record.state.candidates[0])),
         ("best", _best(record)),
-        ("last", decision_line(decisions[-1]) if decisions else "no decision yet"),
+        ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", f"{duration(record.times[1] - record.times[0])} from first to last event"),
     ]
     head = record.folder.resolve().name
     if record.config.simulated:
         head += f"   {SIMULATED}"
-    lines = [head, *(f"{name:<12}{text}" for name, text in pairs)]
+    lines = [head, *(f"{name:<{INDENT}}{text}" for name, text in pairs)]
     return "\n".join([*lines, "", _spending(usage(folder)), "", *_next_commands(record)])
 
 
@@ -53,13 +63,13 @@ def history(folder: Path) -> str:
     return f"{note}{render(table)}\n\n{more}"
 
 
-def decision_line(entry: HistoryEntry) -> str:
+def _decision_line(entry: HistoryEntry) -> str:
     """One iteration's outcome on one line."""
     rates = ""
     if entry.parent_rate is not None and entry.mutant_rate is not None:
         rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
     text = f"iteration {entry.iteration}, parent {entry.parent}: {entry.decision}{rates}"
-    return one_line(f"{text}: {entry.summary}" if entry.summary else text, 160)
+    return one_line(f"{text}: {entry.summary}" if entry.summary else text, screen_width() - INDENT)
 
 
 def _state(record: RunRecord, decided: int) -> str:
@@ -98,8 +108,8 @@ def _best(record: RunRecord) -> str:
     if top.id == 0:
         return "still the baseline"
     shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
-    text = f"candidate {top.id}: {pooled(top)}\n{'':<12}{shrunk}"
-    return f"{text}; {one_line(top.summary, 80)}" if top.summary else text
+    second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
+    return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
 
 
 def _spending(spent: dict[str, Usage]) -> str:

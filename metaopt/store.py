@@ -123,6 +123,7 @@ def lock(folder: Path) -> IO[str]:
     except OSError:
         file.seek(0)
         owner = file.read().strip() or "unknown"
+        file.close()
         raise UserError(f"{folder}: process {owner} is on this run; stop it first") from None
     file.truncate(0)
     file.write(str(os.getpid()))

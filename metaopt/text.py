@@ -52,19 +52,28 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
+def screen_width() -> int:
+    """The terminal's columns, 60 at least; 240 where there is none."""
+    return max(60, shutil.get_terminal_size((240, 24)).columns)
+
+
 def grid(*columns: str) -> Table:
-    """An empty table with these headings; one that starts with ``>`` aligns to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    """An empty table with these headings; one that starts with ``>`` aligns to the right.
+
+    Where it is too wide, the columns that align to the left are folded.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        if name.startswith(">"):
+            table.add_column(name[1:], justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
     return table
 
 
 def render(what: RenderableType) -> str:
     """A table as plain text, as wide as the terminal; into a pipe, as wide as it likes."""
-    width = shutil.get_terminal_size((240, 24)).columns
-    console = Console(file=io.StringIO(), width=max(width, 60), markup=False, highlight=False)
+    console = Console(file=io.StringIO(), width=screen_width(), markup=False, highlight=False)
     with console.capture() as capture:
         console.print(what)
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())

@@ -254,7 +254,7 @@ def test_show_analysis_puts_the_prediction_beside_what_was_measured(
     run: Path, capsys: Capture
 ) -> None:
     _, out, _ = ask(capsys, "show", run, "1", "--analysis")
-    assert out.index("75%   generic questions") < out.index("25%   context leak")
+    assert out.index("75%  generic questions") < out.index("25%  context leak")
     assert "Root cause: The prompt invites it." in out
     assert "fixes p1; at risk none" in out
     assert "fixed p4; broken none" in out
