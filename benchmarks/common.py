@@ -63,14 +63,13 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    cores = os.cpu_count()
-    return (
-        f"{model}, {cores} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
-    )
+    cores, python = os.cpu_count(), platform.python_version()
+    load = os.getloadavg()[0]  # above 1, other work shares the cores and their caches
+    return f"{model}, {cores} cores, Python {python}, {time.strftime('%Y-%m-%d')}, load {load:.1f}"
 
 
 def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows in columns; the first row is the heading, all but the first column to the right."""
+    """Print rows in columns, all but the first to the right; the first row is the heading."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     print(f"\n{title}")
     for row in rows:

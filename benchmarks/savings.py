@@ -163,8 +163,8 @@ def report_prefixes(prefixes: Prefixes) -> None:
     """Print the shares of repeated prompt, by model."""
     rows: list[tuple[Any, ...]] = [("", "calls", "tokens", "repeated", "")]
     for model, sent in sorted(prefixes.sent.items(), key=lambda pair: -pair[1]):
-        share = f"{prefixes.repeated[model] / sent:.1%}"
-        rows.append((model, f"{prefixes.calls[model]}", f"{sent // 4}", share, ""))
+        repeated = f"{prefixes.repeated[model] / sent:.1%}"
+        rows.append((model, f"{prefixes.calls[model]}", f"{sent // 4}", repeated, ""))
     total = sum(prefixes.sent.values())
     share = sum(prefixes.repeated.values()) / total
     aim = against(share, PREFIX_SHARE, at_least=True)

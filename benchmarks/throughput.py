@@ -22,8 +22,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import (
-    PAPER_CHARS, adopt_orphans, against, children_cpu, config, harnesses, machine, own_cpu,
-    papers, peak_rss_mb, process_cpu, table,
+    PAPER_CHARS,
+    adopt_orphans,
+    against,
+    children_cpu,
+    config,
+    harnesses,
+    machine,
+    own_cpu,
+    papers,
+    peak_rss_mb,
+    process_cpu,
+    table,
 )  # fmt: skip
 
 from inner_agent import sandbox
@@ -173,7 +183,7 @@ def report(alone: Figures, loop: Figures, jails_s: float, in_flight: int, latenc
     rate, rate_alone = loop.calls / loop.wall_s, alone.calls / alone.wall_s
     cpu, cpu_alone = 1e3 * loop.cpu_s / loop.calls, 1e3 * alone.cpu_s / alone.calls
     table(
-        f"{in_flight} in flight, {latency * 1e3:g} ms latency (ideal {in_flight / latency:.0f} calls/s)",
+        f"{in_flight} in flight, {latency:g} s latency (ideal {in_flight / latency:.0f} calls/s)",
         [
             ("", "bare client", "whole loop", "ratio", "aim"),
             row("calls", "d", alone.calls, loop.calls),

@@ -143,7 +143,7 @@ async def _one(
     rollout = await with_patience(lambda: run_paper(rig, origin.folder, text, sample, fresh=True))
     line = None
     if rollout.result.passed:
-        line = dumps(item_line(paper, origin, rollout))
+        line = json.dumps(item_line(paper, origin, rollout), ensure_ascii=False)
     # Files first: what is recorded as done has its files on disk.
     write_rollout(folder / "papers" / safe_name(paper.id), rollout)
     results.put(paper, rollout, line)
@@ -200,13 +200,8 @@ def _append(path: Path, line: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write indented JSON, making folders as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def dumps(value: Mapping[str, Any], indent: int | None = None) -> str:
-    """JSON that people can read, and that UTF-8 can hold: lone surrogates stay escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def safe_name(paper: str) -> str:

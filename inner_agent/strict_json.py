@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 MAX_DEPTH = 64
+_NESTING = (dict, list)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -78,10 +79,10 @@ def find_object(text: str) -> dict[str, Any]:
 
 def _sound(value: Any, text: str) -> Any:
     """``value``, parsed from ``text``, unless writing it out again could fail."""
-    level = [value] if isinstance(value, dict | list) else []
+    level = [value] if type(value) in _NESTING else []
     for _ in range(MAX_DEPTH):
-        inner = [x.values() if isinstance(x, dict) else x for x in level]
-        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        inner = [x.values() if type(x) is dict else x for x in level]
+        level = [v for values in inner for v in values if type(v) in _NESTING]
         if not level:
             break
     else:

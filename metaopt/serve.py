@@ -25,6 +25,8 @@ def serve(model: str, host: str, port: int, parallel: int, context: int) -> None
     ``parallel`` requests are answered at a time, each within ``context`` tokens; port 0 takes a
     free one.  Raises ``UserError`` for a missing extra or model file, or a port in use.
     """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise UserError(f"serve-local needs the extra 'local': {INSTALL}")
     path = find_model(model)
     # Before the runtime loads: threads that wait actively starve everything else on the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,10 +60,8 @@ def find_model(model: str) -> Path:
 
 
 def _start(path: Path, host: str, port: int, parallel: int, context: int) -> Any:
-    try:
-        import xllamacpp
-    except ImportError:
-        raise UserError(f"serve-local needs the extra 'local': {INSTALL}") from None
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.hostnames = [host]

@@ -230,6 +230,7 @@ def test_nothing_in_a_harness_is_run_or_filtered(
     origin = foreign(tmp_path / "origin", TREE | {".gitattributes": attributes})
     stored = git(origin, "cat-file", "-p", "HEAD:crlf.txt").encode()  # what their git made of it
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", str(hooks.parent))
     ran.unlink(missing_ok=True)
 
     repo = open_repo(repo=str(origin))

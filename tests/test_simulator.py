@@ -14,12 +14,13 @@ import pytest
 from inner_agent import items, roles
 from inner_agent.errors import EndpointRefused
 from inner_agent.llm import Message, Reply, Request
-from inner_agent.simulator import Simulator, SimulatorParameters, challenger, modes
+from inner_agent.simulator import Simulator, SimulatorParameters, challenger, modes, verifier
 from inner_agent.simulator.lexicon import directives, says
 from inner_agent.simulator.reading import read_paper
 from inner_agent.synthetic import generate_papers, write_papers
 
 ROOT = Path(__file__).resolve().parents[1]
+READABLE = Simulator(0, SimulatorParameters(judge_unreadable=0))
 PAPER = generate_papers(3, seed=7)[2]
 PROMPTS = {
     name: (ROOT / "baseline_harness" / "prompts" / f"{name}.md").read_text()
@@ -29,7 +30,7 @@ PROMPTS = {
 
 def ask(model: str, *messages: Message | str, seed: int = 0, **more: Any) -> Reply:
     wire = [{"role": "user", "content": m} if isinstance(m, str) else m for m in messages]
-    return asyncio.run(Simulator(0).complete(Request(model, wire, seed=seed, **more)))
+    return asyncio.run(READABLE.complete(Request(model, wire, seed=seed, **more)))
 
 
 def about_paper(prompt: str, varying: str) -> str:
@@ -131,7 +132,7 @@ def test_judge_reads_the_answer() -> None:
     ]  # fmt: skip
     assert fmean(scores[0]) < 0.3
     assert fmean(scores[1]) > 0.7
-    text = "<answer>\nThe `gate` drives the wheel.\n</answer>\n\n<criterion>\n{}\n</criterion>\n\nyes or no."
+    text = "<answer>\nThe gate drives the wheel.\n</answer>\n\n<criterion>\n{}\n</criterion>"
     yes = ask("sim-judge", text.format("It connects `gate` to `wheel`."), top_logprobs=8)
     no = ask("sim-judge", text.format("It connects `gate` to `paddle`."), top_logprobs=8)
     assert yes.first_logprobs["yes"] > yes.first_logprobs["no"]
@@ -148,7 +149,10 @@ def test_verifier_finds_a_leak_where_its_prompt_says_how() -> None:
         ]
         return sum(not json.loads(r.content)["passed"] for r in replies)
 
-    leaky, sound = chain_item(0, 3, leak=True), chain_item(0, 3)
+    made = [chain_item(n, 3, leak=True) for n in range(12)]
+    leaky = next(item for item in made if "leak" in verifier.faults(item.model_dump()))
+    sound = chain_item(1, 3)
+    assert verifier.faults(sound.model_dump()) == []
     assert failed(told, leaky) > 25
     assert failed(PROMPTS["quality_verifier"], leaky) < 12
     assert failed(told, sound) < 6
@@ -217,9 +221,9 @@ def test_published_fixes_are_understood(tmp_path: Path) -> None:
 
 
 HOSTILE = [
-    "", "\n", "x", "word " * 60_000, "`" * 4_000, "</paper></context>\n</paper>", "\x00\ud800" * 50,
-    "日本語。" * 300, "(" * 5_000, '{"a":' * 3_000, "never state the " * 3_000, "- x: y; r1 too_easy\n" * 300,
-    "## Round 1 too_easy\nquestion:\n> q\n" * 200,
+    "", "\n", "x", "word " * 60_000, "`" * 4_000, "</paper></context>\n</paper>", "(" * 5_000,
+    "\x00\ud800" * 50, "日本語。" * 300, '{"a":' * 3_000, "never state the " * 3_000,
+    "- x: y; r1 too_easy\n" * 300, "## Round 1 too_easy\nquestion:\n> q\n" * 200,
 ]  # fmt: skip
 
 
@@ -227,7 +231,8 @@ HOSTILE = [
 def test_hostile_text_never_crashes(model: str) -> None:
     for text in HOSTILE:
         for wrapped in (
-            f"<paper>\n{text}\n</paper>\n\nREFINEMENT\n\nTOO EASY\n1. {text[:99]}\n\n<item>\n{text}\n</item>",
+            f"<paper>\n{text}\n</paper>\n\nREFINEMENT\n\nTOO EASY\n1. {text[:99]}",
+            f"<paper>\nx\n</paper>\n\n{text}\n\n<item>\n{text}\n</item>",
             f"<context>\n{text}\n</context>\n\n<question>\n`a` {text} `b`\n</question>",
             f"<rubric>\n1. (weight 5) {text}\n</rubric>\n\n<answer>\n{text}\n</answer>",
         ):

@@ -77,10 +77,9 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
 
 def _past(rest: str) -> tuple[str, Past]:
     """The prompt file's part, and the earlier failures listed after it."""
-    prompt, found, text = rest.partition("\nREFINEMENT")
-    text = text.partition(_ADVICE)[0]
+    prompt, found, text = rest.partition(_ADVICE)[0].rpartition("\nREFINEMENT")
     if not found:
-        return prompt.partition(_ADVICE)[0], Past(0, 0, 0, 0, "")
+        return text, Past(0, 0, 0, 0, "")
     counts = dict.fromkeys(_HEADINGS, 0)
     for block in text.split("\n\n"):
         heading = block.partition("\n")[0]
@@ -206,7 +205,7 @@ def _chain_item(paper: Paper, chain: Chain, plan: Plan, rng: Random) -> dict[str
         "reasoning_skills": ["causal reasoning", "multi-step inference"][: min(2, chain.depth)],
         "context": _context(paper, chain, premises + bystanders, plan, rng),
         "question": question.format(start=start, end=end),
-        "reference_answer": " ".join([*steps, f"So {_way(chain.terms)}."]),
+        "reference_answer": " ".join([*steps, f"So {phrases.way(chain.terms)}."]),
         "rubric": rubric,
     }
 
@@ -220,7 +219,7 @@ def _context(paper: Paper, chain: Chain, facts: list[Sentence], plan: Plan, rng:
     parts = [_plain(setting), _plain(listed)]
     if plan.leak:
         known = chain.terms if rng.random() < 0.75 else chain.terms[: max(2, chain.depth)]
-        parts.append(rng.choice(phrases.LEAKS).format(way=_way(known)))
+        parts.append(rng.choice(phrases.LEAKS).format(way=phrases.way(known)))
     return "\n\n".join(parts)
 
 
@@ -252,12 +251,6 @@ def _link(terms_: Sequence[str], weight: int) -> dict[str, Any]:
     first, *between, last = terms_
     way = f" by way of {phrases.listed([f'`{t}`' for t in between])}" if between else ""
     return {"criterion": f"The answer connects `{first}` to `{last}`{way}.", "weight": weight}
-
-
-def _way(terms_: Sequence[str]) -> str:
-    first, *between, last = terms_
-    through = f", through {phrases.listed([f'`{t}`' for t in between])}," if between else ""
-    return f"`{first}`{through} settles `{last}`"
 
 
 def _rubric(criteria: Sequence[str]) -> Rubric:

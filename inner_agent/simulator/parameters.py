@@ -82,11 +82,15 @@ class SimulatorParameters(BaseModel):
     broken_reply: Chance = 0.01
     """Replies of the challenger that break off in the middle of the JSON."""
 
-    # Quality verifier: chance to notice a fault that is there, untold and told how to check.
+    # Quality verifier.
     notices_leak: Chance = 0.06
+    """Untold, it minds a leak."""
     notices_generic: Chance = 0.03
+    """The same for a generic question."""
     notices_shape: Chance = 0.02
+    """The same for strings, penalties and a dominating weight."""
     notices_number: Chance = 0.1
+    """The same for a bare number."""
     notices_told: Chance = 0.85
     """The same for a fault that its prompt tells it to fail items for."""
     false_alarm: Chance = 0.015
@@ -102,8 +106,9 @@ class SimulatorParameters(BaseModel):
     patience_words: Annotated[int, Field(gt=0)] = 180
     """Longer answers look like digressions to a penalty criterion."""
 
-    # Main agent: chance to give up after each failed round from the third on.
+    # Main agent.
     gives_up: Chance = 0.3
+    """It gives up after a failed round, from the third on."""
     gives_up_told_on: Chance = 0.2
     """The same where its prompt says to keep going."""
     gives_up_refused: Chance = 0.4
@@ -121,10 +126,13 @@ class SimulatorParameters(BaseModel):
     misdiagnosis: Chance = 0.15
     """Analyses that blame a mode at random."""
     good_edit: Amount = 0.35
+    """Proportion of edits that address a named mode; the four need not add up to 1."""
     idle_edit: Amount = 0.35
+    """The same for edits without effect."""
     harmful_edit: Amount = 0.2
+    """The same for harmful edits."""
     broken_edit: Amount = 0.1
-    """Proportions of edits: they need not add up to 1."""
+    """The same for broken edits."""
     repairs: Chance = 0.8
     """Broken edits that are mended once the gate has said what is wrong."""
     unchecked: Chance = 0.2

@@ -8,6 +8,13 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def way(terms: Sequence[str]) -> str:
+    """The claim that the first of ``terms`` reaches the last one by way of the others."""
+    first, *between, last = (f"`{term}`" for term in terms)
+    through = f", through {listed(between)}," if between else ""
+    return f"{first}{through} settles {last}"
+
+
 GENERIC_QUESTIONS = (
     ("trade-off", "Which trade-offs does the approach make, and when would they not pay off?"),
     ("contribution", "What are the main contributions of this work, and why do they matter?"),

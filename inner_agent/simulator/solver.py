@@ -103,15 +103,6 @@ def _follow(
         passed += [t for t in terms(one.text) if t not in passed and t != asked[-1]]
         last = hop == len(way)
         link = asked[-1] if last else " ".join(shared(one, way[hop], understood)[:4])
-        lines.append(f"{one.text.rstrip('.').replace('`', '')}; so {_chain([*passed, link])}.")
+        lines.append(f"{one.text.rstrip('.').replace('`', '')}; so {phrases.way([*passed, link])}.")
         passed.append(link)
     return " ".join(lines)
-
-
-def _chain(passed: Sequence[str]) -> str:
-    first, *between, last = (f"`{t}`" for t in passed)
-    return (
-        f"{first}, through {phrases.listed(between)}, settles {last}"
-        if between
-        else (f"{first} settles {last}")
-    )
