@@ -24,6 +24,7 @@ from inner_agent.settings import Limits
 from inner_agent.trajectory import Steps
 
 MAX_LINE = 2**20
+EVALUATION_TRIES = 3  # of an item whose evaluation gave no verdict: more would be fishing
 MAX_VIOLATIONS = 20  # junk lines before the harness is given up
 REQUESTS_PER_ALLOWED = 10  # requests for each chat and item allowed: refusals are free, not endless
 MAX_MESSAGE = 500  # characters of a refusal: it may quote what the harness wrote
@@ -280,7 +281,7 @@ class Broker:
 
     async def _new_phase(self, record: Record, name: str) -> Phase:
         """Evaluate for the first time: the record is kept, so asking twice gives no second draw."""
-        if record.tries >= self.limits.items:
+        if record.tries >= EVALUATION_TRIES:
             raise Refusal("limit", "this item was tried too often without a verdict")
         sample = f"{self.sample}/{record.item.sha256[:16]}.{record.tries}"
         if name == "weak_only":

@@ -1,13 +1,16 @@
 """Spending limits that hold with any number of calls in flight: reserve, then settle.
 
 A reservation is the worst case (the whole prompt, ``max_tokens`` of reply); it is replaced by
-what the call really used.  So spending never passes a cap, whatever is in flight.
+what the call really used.  So spending never passes a cap, whatever is in flight.  Where only
+reservations stand in the way, a call waits for them to settle: near a cap work gets narrower
+before it stops, and nothing that is being paid for is broken off.
 """
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from inner_agent.calls import Usage
@@ -65,13 +68,18 @@ class Ledger:
         for role, usage in (spent or {}).items():
             self._accounts[role].spent = usage
         self._total = _Account(_sum(spent or {}))
+        self._settled = asyncio.Event()
 
-    @contextmanager
-    def reserve(self, role: str, tokens: int, usd: float) -> Iterator[Reservation]:
+    @asynccontextmanager
+    async def reserve(self, role: str, tokens: int, usd: float) -> AsyncIterator[Reservation]:
         """Hold the worst case of one call.  Raises ``BudgetExhausted`` before anything is sent."""
         want = Reservation(tokens, usd)
         account = self._accounts[role]
-        self._refuse_over_cap(role, account, want)
+        while (passed := self._passed_cap(role, account, want)) and self._total.held_calls:
+            self._settled.clear()
+            await self._settled.wait()
+        if passed:
+            raise BudgetExhausted(f"{passed} would be passed by the next call ({role})")
         account.hold(want, +1)
         self._total.hold(want, +1)
         try:
@@ -82,16 +90,18 @@ class Ledger:
             if want.reply is not None:
                 account.spent.add(want.reply, want.paid)
                 self._total.spent.add(want.reply, want.paid)
+            self._settled.set()
 
-    def _refuse_over_cap(self, role: str, account: _Account, want: Reservation) -> None:
+    def _passed_cap(self, role: str, account: _Account, want: Reservation) -> str | None:
+        """The config key of a cap that the call might pass, with its value."""
         wall = self._budget.wall_s
         if wall is not None and time.monotonic() - self._started > wall:
-            raise BudgetExhausted(f"budget.wall_s = {wall:g} is used up")
+            return f"budget.wall_s = {wall:g}"
         if passed := self._total.room_for(self._budget, want):
-            raise BudgetExhausted(f"budget.{passed} would be passed by the next call ({role})")
-        for name, cap in self._budget.roles.items():
-            if name == role and (passed := account.room_for(cap, want)):
-                raise BudgetExhausted(f"budget.roles.{role}.{passed} would be passed")
+            return f"budget.{passed}"
+        cap = {str(name): cap for name, cap in self._budget.roles.items()}.get(role)
+        passed = account.room_for(cap, want) if cap else None
+        return f"budget.roles.{role}.{passed}" if passed else None
 
     @property
     def total(self) -> Usage:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from inner_agent import items, roles
 from inner_agent.calls import Usage
 from inner_agent.criteria import Criteria, other_preset, strong_verdict, verdict, weak_verdict
+from inner_agent.errors import EndpointRefused
 from inner_agent.items import Item
 from inner_agent.roles import Ask, NoAnswer, Tier, Verdict
 from inner_agent.settings import InnerConfig
@@ -69,12 +70,16 @@ class Phase:
 
 @dataclass(slots=True)
 class Evaluator:
-    """Plays the trusted roles for one rollout; ``usage`` counts what they used."""
+    """Plays the trusted roles for one rollout; ``usage`` counts what they used.
+
+    ``proven`` are roles that have given something usable before, in any rollout that shares it.
+    """
 
     ask: Ask
     config: InnerConfig
     paper_text: str
     usage: Usage = field(default_factory=Usage)
+    proven: set[str] = field(default_factory=set)
 
     async def weak(self, item: Item, sample: str) -> Phase:
         """The weak solver's attempts against the weak rule."""
@@ -89,6 +94,11 @@ class Evaluator:
         try:
             attempts, passed = await self._attempts(tier, item, f"{sample}/{tier}", weak_avg)
         except NoAnswer as e:
+            if e.role not in self.proven:  # a wrong setting must not measure as a bad harness
+                raise EndpointRefused(
+                    f"models.{e.role}: {e}, and never before; try metaopt doctor, more max_tokens,"
+                    " judge_mode or accept_truncated"
+                ) from None
             return Phase(tier, "SOLVER_ERROR", (), f"SOLVER_ERROR: {e}", weak_avg)
         return _summed_up(tier, attempts, passed, weak_avg, self.config)
 
@@ -125,6 +135,7 @@ class Evaluator:
         verdicts = await roles.judge(
             self.ask, models["judge"], item, answer, f"{sample}/judge", self.usage
         )
+        self.proven |= {tier, "judge"}
         score = items.score(item.rubric, [v.score for v in verdicts])
         return Attempt(answer, score, tuple(verdicts))
 

@@ -19,8 +19,9 @@ from inner_agent.errors import EndpointRefused, RequestRejected, UserError
 from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
+from inner_agent.tool_schema import with_call, without_tools
 
-CHARS_PER_TOKEN_AT_LEAST = 2  # for reservations: no tokenizer of today averages below this
+BYTES_PER_TOKEN_AT_LEAST = 1  # for reservations: digits and emoji come near it
 
 
 class Gateway:
@@ -76,9 +77,8 @@ class Gateway:
         self, role: str, model: Model, key: bytes, sample: str, size: int, request: Request
     ) -> tuple[Reply, float]:
         price = self._config.price_of(role) or Price()
-        worst_prompt = size // CHARS_PER_TOKEN_AT_LEAST + 1
-        worst_usd = price.usd(worst_prompt, model.max_tokens)
-        with self.ledger.reserve(role, worst_prompt + model.max_tokens, worst_usd) as reservation:
+        worst = size // BYTES_PER_TOKEN_AT_LEAST + 1, model.max_tokens
+        async with self.ledger.reserve(role, sum(worst), price.usd(*worst)) as reservation:
             self.in_flight += 1
             self._buying[key, sample] = done = asyncio.Event()
             try:
@@ -97,7 +97,10 @@ class Gateway:
         """Ask the endpoint.  A rejection before the role ever got a reply is the config's fault:
         put down to the harness, it would make a score of a wrong setting."""
         try:
-            return await self._endpoints[endpoint].complete(request)
+            if self._config.models[role].tool_calls == "native":  # type: ignore[index]
+                return await self._endpoints[endpoint].complete(request)
+            reply = await self._endpoints[endpoint].complete(without_tools(request))
+            return with_call(reply) if request.tools else reply
         except RequestRejected as e:
             if not self.ledger.by_role[role].calls:
                 raise EndpointRefused(
@@ -153,7 +156,7 @@ def open_endpoint(name: str, endpoint: Endpoint, seed: int) -> LLM:
         )
     return OpenAIEndpoint(
         name, endpoint.base_url, key, endpoint.max_in_flight, endpoint.requests_per_minute,
-        endpoint.timeout_s, endpoint.max_retries,
+        endpoint.timeout_s, endpoint.max_retries, endpoint.token_limit, endpoint.leave_out,
     )  # fmt: skip
 
 

@@ -84,9 +84,12 @@ class OpenAIEndpoint:
         requests_per_minute: int | None = None,
         timeout_s: float = 600.0,
         max_retries: int = 8,
+        token_limit: str = "max_tokens",
+        leave_out: Sequence[str] = (),
     ) -> None:
         """``name`` is the endpoint's name in the config, for messages."""
         self.name = name
+        self._token_limit, self._leave_out = token_limit, leave_out
         self._slots = asyncio.Semaphore(max_in_flight)
         self._rate = (
             AsyncLimiter(1, 60 / requests_per_minute) if requests_per_minute else nullcontext()
@@ -103,7 +106,7 @@ class OpenAIEndpoint:
 
         async with self._slots, self._rate:
             try:
-                answer = await self._client.chat.completions.create(**_arguments(request))
+                answer = await self._client.chat.completions.create(**self._arguments(request))
             except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
                 raise EndpointRefused(f"endpoints.{self.name}: key refused ({_short(e)})") from None
             except openai.NotFoundError as e:
@@ -128,6 +131,23 @@ class OpenAIEndpoint:
         except (openai.OpenAIError, ValueError) as e:
             raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
 
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "model": request.model,
+            "messages": list(request.messages),
+            "temperature": request.temperature,
+            self._token_limit: request.max_tokens,
+            "seed": request.seed,
+        }
+        if request.tools:
+            given["tools"] = list(request.tools)
+        if request.schema:
+            shape = {"name": "reply", "schema": request.schema, "strict": True}
+            given["response_format"] = {"type": "json_schema", "json_schema": shape}
+        if request.top_logprobs:
+            given |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        return {k: v for k, v in given.items() if k not in self._leave_out}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -150,26 +170,6 @@ def _open_client(
         base_url=base_url, api_key=api_key, http_client=http, timeout=timeout,
         max_retries=max_retries,
     )  # fmt: skip
-
-
-def _arguments(request: Request) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "model": request.model,
-        "messages": list(request.messages),
-        "temperature": request.temperature,
-        "max_tokens": request.max_tokens,
-        "seed": request.seed,
-    }
-    if request.tools:
-        given["tools"] = list(request.tools)
-    if request.schema:
-        given["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "reply", "schema": request.schema, "strict": True},
-        }
-    if request.top_logprobs:
-        given |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-    return given
 
 
 def _reply(answer: Any, endpoint: str) -> Reply:

@@ -5,11 +5,15 @@ need no escaping.  A missing or an unexpected value is a programming error and r
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
 
+_TAGS = re.compile(
+    r"<(/?\s*(?:paper|context|question|rubric|answer|criterion|attempt)\s*>)", re.IGNORECASE
+)
 HERE = Path(__file__).parent / "prompts"
 
 
@@ -42,6 +46,6 @@ def hashes() -> dict[str, str]:
 
 
 def block(tag: str, text: str) -> str:
-    """Wrap untrusted text in a tag that it can't close itself."""
-    safe = text.replace(f"</{tag}", f"<\\/{tag}").strip()
+    """Wrap untrusted text in a tag that it can neither close nor open another of."""
+    safe = _TAGS.sub(r"<\\\1", text).strip()
     return f"<{tag}>\n{safe}\n</{tag}>"

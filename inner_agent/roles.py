@@ -26,6 +26,10 @@ TRIES = 3  # an empty answer or an unreadable verdict is asked for again this ma
 class NoAnswer(Exception):
     """A solver or the judge gave nothing usable in all tries: SOLVER_ERROR, never a score."""
 
+    def __init__(self, role: str, reason: str) -> None:
+        super().__init__(reason)
+        self.role = role
+
 
 class Ask(Protocol):
     """``Gateway.ask``, as far as roles use it."""
@@ -98,7 +102,7 @@ async def _answer(
         cut = reply.finish_reason == "length" and not model.accept_truncated
         if reply.content.strip() and not cut:
             return reply.content
-    raise NoAnswer(f"the {tier} solver gave no complete answer in {TRIES} tries")
+    raise NoAnswer(tier, f"the {tier} solver gave no complete answer in {TRIES} tries")
 
 
 async def judge(
@@ -118,7 +122,7 @@ async def judge(
             return _parse_sheet(reply, len(item.rubric))
         except ValueError as e:
             reason = str(e)
-    raise NoAnswer(f"the judge gave no readable verdict in {TRIES} tries ({reason})")
+    raise NoAnswer("judge", f"the judge gave no readable verdict in {TRIES} tries ({reason})")
 
 
 def judge_messages(item: Item, answer: str) -> list[Message]:
@@ -174,7 +178,7 @@ async def _judge_one(
         if yes + no > 0:
             share = yes / (yes + no)
             return Verdict(f"yes {share:.0%}", 1.0 if share > 0.5 else 0.0)
-    raise NoAnswer(f"the judge said neither yes nor no in {TRIES} tries")
+    raise NoAnswer("judge", f"the judge said neither yes nor no in {TRIES} tries")
 
 
 def _mass(logprobs: dict[str, float], word: str) -> float:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class Rig:
     gateway: Gateway
     mode: Mode
     folder: Path
+    proven: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ async def run_paper(
     started, in_flight = time.monotonic(), rig.gateway.in_flight
     sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
     steps = Steps(paper.text)
-    evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text)
+    evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
     broker = Broker(rig.gateway, evaluator, rig.config.limits, sample, steps, evaluator.usage)
     fault, stderr = await _converse(rig, harness, paper, broker)
     final = None if fault else broker.accepted()

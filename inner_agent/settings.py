@@ -52,13 +52,19 @@ class Price(Strict):
 
 
 class Endpoint(Strict):
-    """A server with the OpenAI chat-completions interface, or the embedded simulator."""
+    """A server with the OpenAI chat-completions interface, or the embedded simulator.
+
+    Servers differ in what they take: ``token_limit`` is the field that bounds a reply, and
+    ``leave_out`` names fields that the server rejects.
+    """
 
     kind: Literal["openai", "simulator"] = "openai"
     base_url: str = ""
     api_key_env: str = ""
     max_in_flight: Positive = 64
     requests_per_minute: Positive | None = None
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    leave_out: tuple[Literal["temperature", "seed"], ...] = ()
     timeout_s: PositiveFloat = 600.0
     max_retries: Annotated[int, Field(ge=0)] = 8
     price: Price | None = None
@@ -82,9 +88,10 @@ class Endpoint(Strict):
 class Model(Strict):
     """One role's model: where, which, how it samples.
 
-    The last four are a solver's mode (Autodata: weak and strong may be one model in two
-    modes): ``attempts`` per question, ``samples`` merged into one answer, the paper's text as
-    privileged information, and whether an answer cut off at ``max_tokens`` counts.
+    ``tool_calls = "schema"`` is for models that can't call tools but can follow a JSON schema.
+    ``attempts`` to ``accept_truncated`` are a solver's mode (Autodata: weak and strong may be one
+    model in two modes): attempts per question, samples merged into one answer, the paper's text
+    as privileged information, and whether an answer cut off at ``max_tokens`` counts.
     """
 
     endpoint: str
@@ -97,6 +104,7 @@ class Model(Strict):
     paper: bool = False
     accept_truncated: bool = False
     judge_mode: Literal["rubric", "yes_no"] = "rubric"
+    tool_calls: Literal["native", "schema"] = "native"
 
 
 class Papers(Strict):

@@ -31,12 +31,14 @@ RESUMABLE = (
 class Harness(Strict):
     """The program to improve: a git repository (or ``builtin``), and what of it may change.
 
+    ``patch`` is a diff applied before anything else: the baseline may be a classical method.
     ``editable`` and ``fixed`` are globs relative to ``subdir``; ``fixed`` wins.
     """
 
     repo: str = BUILTIN
     ref: str = "HEAD"
     subdir: str = ""
+    patch: str = ""
     editable: tuple[str, ...] = ("**",)
     fixed: tuple[str, ...] = ("client.py",)
 
@@ -126,6 +128,8 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         and not re.match(r"[^/]+:", repo)  # a URL, or git's host:path
     ):
         harness["repo"] = _resolved(repo, folder, "harness.repo")
+    if isinstance(harness, dict) and isinstance(harness.get("patch"), str):
+        harness["patch"] = _resolved(harness["patch"], folder, "harness.patch")
 
 
 def _resolved(value: str, folder: Path, key: str) -> str:

@@ -31,7 +31,7 @@ from inner_agent.sandbox import choose_mode
 from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of
-from metaopt.runner import Stopped, _first_cause
+from metaopt.runner import Stopped, first_cause
 from metaopt.store import lock
 from metaopt.text import amount, dollars, duration
 
@@ -116,7 +116,7 @@ def _run(job: Job) -> None:
     try:
         asyncio.run(_watched(job))
     except BaseExceptionGroup as group:
-        raise _first_cause(group) from None
+        raise first_cause(group) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Stopped("interrupted", 130) from None
 

@@ -63,4 +63,6 @@ def _of_run(run: Path, candidate: str) -> Harness:
     """``refs`` are as ``metaopt.repo`` names them."""
     config = Harness.model_validate(read_toml(run / "config.toml").get("harness", {}))
     ref = "refs/heads/best" if candidate == "best" else f"refs/candidates/{candidate}"
-    return config.model_copy(update={"repo": str((run / "harness.git").resolve()), "ref": ref})
+    return config.model_copy(
+        update={"repo": str((run / "harness.git").resolve()), "ref": ref, "patch": ""}
+    )

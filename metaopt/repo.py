@@ -143,6 +143,8 @@ class HarnessRepo:
             commit = self._commit_index(None, lines, "Baseline harness")
         else:
             commit = self._fetch(harness)
+        if harness.patch:
+            commit = self.apply(commit, _read_patch(harness.patch), harness.patch)
         where = self._subdir or "its top"
         try:
             found = "harness.py" in self.read(commit)
@@ -223,6 +225,13 @@ def _reason(error: git.GitCommandError) -> str:
     """Git's last line on what went wrong."""
     lines = str(error.stderr).strip().removeprefix("stderr: ").strip("'").splitlines()
     return lines[-1] if lines else "no reason given"
+
+
+def _read_patch(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as e:
+        raise UserError(f"harness.patch {path}: can't be read ({e.strerror})") from None
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

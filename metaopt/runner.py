@@ -4,7 +4,6 @@ import asyncio
 import shlex
 import signal
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from inner_agent.errors import BudgetExhausted, ProviderError, UserError
@@ -15,12 +14,12 @@ from metaopt.monitor import Monitor
 from metaopt.view import live
 
 
-@dataclass(frozen=True, slots=True)
 class Stopped(Exception):
     """The run stopped before its end; nothing is lost.  ``status`` is the exit status."""
 
-    reason: str
-    status: int
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.reason, self.status = reason, status
 
 
 def run(config: RunConfig, folder: Path) -> Path:
@@ -33,7 +32,7 @@ def run(config: RunConfig, folder: Path) -> Path:
     try:
         asyncio.run(_watched(lab, live(lab)))
     except BaseExceptionGroup as group:
-        raise _first_cause(group) from None
+        raise first_cause(group) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Stopped("interrupted", 130) from None
     return folder
@@ -50,8 +49,10 @@ def resume_command(config_path: Path, folder: Path, overrides: list[str]) -> str
 async def _watched(lab: Lab, view: AbstractContextManager[None]) -> None:
     task = asyncio.current_task()
     assert task is not None
-    # SIGTERM stops like Ctrl-C: jailed children are killed, everything recorded stays.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    # Both stop in the same way, the second time as the first: jailed children are killed,
+    # everything recorded stays.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         with view:
             await optimize(lab)
@@ -59,7 +60,7 @@ async def _watched(lab: Lab, view: AbstractContextManager[None]) -> None:
         await lab.close()
 
 
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one thing to tell the user: what is refused first, then what ran out, then faults."""
     for kind, status in ((UserError, 0), (BudgetExhausted, 3), (ProviderError, 4)):
         found = group.subgroup(kind)

@@ -13,6 +13,7 @@ from scripted import ITEM, Models, config, sheet
 
 from inner_agent.calls import CallStore
 from inner_agent.criteria import Criteria, strong_verdict, verdict, weak_verdict
+from inner_agent.errors import EndpointRefused
 from inner_agent.evaluation import Evaluator, Phase, other_verdict
 from inner_agent.gateway import Gateway
 from inner_agent.items import Criterion, ItemRefused, parse_item, score
@@ -142,7 +143,8 @@ class Setup:
     def __call__(self, models: Models, /, **settings: Any) -> Evaluator:
         made = config(**settings)
         self._gateways.append(Gateway(made, CallStore(":memory:"), {"e": models}))
-        return Evaluator(self._gateways[-1].ask, made, "THE PAPER")
+        proven = {"weak", "strong", "judge"}
+        return Evaluator(self._gateways[-1].ask, made, "THE PAPER", proven=proven)
 
     async def close(self) -> None:
         for gateway in self._gateways:
@@ -267,6 +269,14 @@ async def test_an_empty_or_cut_answer_is_no_answer(evaluator: Setup) -> None:
     models = Models(first={"weak": [Reply("scores 0.7", finish_reason="length")]})
     kept = evaluator(models, models={"weak": {"accept_truncated": True}})
     assert (await kept.weak(parse_item(ITEM), "s")).scores[0] == pytest.approx(0.7)
+
+
+async def test_a_role_that_never_worked_stops_the_work(evaluator: Setup) -> None:
+    """A judge with too few tokens would otherwise measure as a harness that never passes."""
+    untried = evaluator(Models(first={"judge": ["no JSON"] * 3}))
+    untried.proven.clear()
+    with pytest.raises(EndpointRefused, match=r"models\.judge: .* never before"):
+        await untried.weak(parse_item(ITEM), "s")
 
 
 async def test_yes_no_by_first_token(evaluator: Setup) -> None:
