@@ -19,7 +19,7 @@ help: ## print this list
 demo: .venv/.base sandbox ## a small simulated run, its plot and its best harness; no key, no network
 	$(BIN)/metaopt run configs/demo.toml --out $(RUN)
 	$(BIN)/metaopt plot $(RUN) --out demo.png
-	$(BIN)/metaopt show $(RUN) best --diff
+	$(BIN)/metaopt show $(RUN) best --diff --baseline
 	@echo
 	@echo "Next: open demo.png, then"
 	@echo "  $(BIN)/metaopt show $(RUN)        what was tried, and what came of it"

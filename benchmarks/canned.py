@@ -14,7 +14,9 @@ from inner_agent.llm import Message, Reply, Request, ToolCall
 
 ROUNDS = 5
 CRITERIA = 9
-SCORES = {n: (0.9, 0.9) for n in range(1, ROUNDS)} | {ROUNDS: (0.4, 0.8)}  # (weak, strong), by round
+SCORES = dict.fromkeys(range(1, ROUNDS), (0.9, 0.9)) | {
+    ROUNDS: (0.4, 0.8)
+}  # (weak, strong), by round
 _ROUND = re.compile(r"in round (\d)")
 _LOREM = "the estimator keeps its bias below the bound whenever the step size is halved and "
 

@@ -132,12 +132,14 @@ def _write(trajectory: dict[str, Any]) -> None:
     Path(os.devnull).write_text(json.dumps(trajectory, ensure_ascii=False), encoding="utf-8")
 
 
-async def rollouts(rig: Rig, harness: Path, texts: list[PaperText], sample: str) -> int:
+async def rollouts(
+    rig: Rig, harness: Path, texts: list[PaperText], sample: str, fresh: bool
+) -> int:
     """Run the papers one after the other; returns the number of calls."""
     calls = 0
     for text in texts:
         rollout = await run_paper.run_paper(
-            rig, harness, text, f"{sample}/{text.paper.id}", fresh=True
+            rig, harness, text, f"{sample}/{text.paper.id}", fresh=fresh
         )
         assert rollout.result.passed, rollout.result
         assert rollout.result.rounds == 5, rollout.result
@@ -167,16 +169,16 @@ class Cost:
     calls: float
 
 
-def timed(rig: Rig, harness: Path, texts: list[PaperText], sample: str) -> Cost:
+def timed(rig: Rig, harness: Path, texts: list[PaperText], sample: str, fresh: bool) -> Cost:
     """Run all papers; three before them warm up."""
-    asyncio.run(rollouts(rig, harness, texts[:3], f"{sample}/warm"))
+    asyncio.run(rollouts(rig, harness, texts[:3], f"{sample}/warm", fresh))
     inside, own = children_cpu(), own_cpu()
-    calls = asyncio.run(rollouts(rig, harness, texts, sample))
+    calls = asyncio.run(rollouts(rig, harness, texts, sample, fresh))
     count = len(texts)
     return Cost((own_cpu() - own) / count, (children_cpu() - inside) / count, calls / count)
 
 
-def per_paper(folder: Path, count: int, chars: int) -> None:
+def per_paper(folder: Path, count: int, chars: int, fresh: bool) -> None:
     """The table of the inner loop.  Totals come from a first pass, in which nothing is wrapped."""
     settings = config(Endpoint(base_url="http://localhost"), LIMITS)
     mode = sandbox.choose_mode(settings)
@@ -187,12 +189,12 @@ def per_paper(folder: Path, count: int, chars: int) -> None:
     trees = harnesses(folder)
     for harness in trees.values():
         asyncio.run(sandbox.precompile(mode, harness, LIMITS))  # as a run does, once a candidate
-    costs = {name: timed(rig, tree, texts, f"{name}/plain") for name, tree in trees.items()}
+    costs = {name: timed(rig, tree, texts, f"{name}/plain", fresh) for name, tree in trees.items()}
     split = instrument()
     parts: dict[str, dict[str, float]] = {}
     for name, tree in trees.items():
         split.reset()
-        timed(rig, tree, texts, f"{name}/split")
+        timed(rig, tree, texts, f"{name}/split", fresh)
         parts[name] = {p: s / (count + 3) for p, s in split.read().items()}
     show(costs, parts, started, f"A paper of {chars} characters, 5 rounds, jail: {mode}")
 
@@ -222,11 +224,14 @@ def main() -> None:
     parser.add_argument("--papers", type=int, default=40)
     parser.add_argument("--chars", type=int, default=PAPER_CHARS, help="length of a paper")
     parser.add_argument("--iterations", type=int, default=2_000)
+    parser.add_argument(
+        "--fresh", action="store_true", help="evaluate afresh, as validation does (12 calls more)"
+    )
     options = parser.parse_args()
     print(machine())
     adopt_orphans()
     with tempfile.TemporaryDirectory() as folder:
-        per_paper(Path(folder), options.papers, options.chars)
+        per_paper(Path(folder), options.papers, options.chars, options.fresh)
     if options.iterations:
         engine.report(options.iterations)
 

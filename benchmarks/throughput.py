@@ -132,16 +132,22 @@ async def pipeline(rig: Rig, harness: Path, texts: list[PaperText], in_flight: i
     """Rollouts, ``in_flight`` at a time; each has one call on its way."""
     slots, peak = asyncio.Semaphore(in_flight), 0
 
-    async def one(paper: PaperText) -> int:
+    async def watch() -> None:
         nonlocal peak
+        while True:
+            peak = max(peak, rig.gateway.in_flight)
+            await asyncio.sleep(0.05)
+
+    async def one(paper: PaperText) -> int:
         async with slots:
             rollout = await run_paper(rig, harness, paper, paper.paper.id, fresh=True)
         assert rollout.result.reason == "not_accepted", rollout.trajectory["stderr"]
-        peak = max(peak, int(rollout.timing["in_flight"]))
         return rollout.result.calls
 
     wall, cpu = time.perf_counter(), own_cpu()
+    watcher = asyncio.create_task(watch())
     calls = sum(await asyncio.gather(*map(one, texts)))
+    watcher.cancel()
     wall, cpu = time.perf_counter() - wall, own_cpu() - cpu
     return Figures(calls, wall, cpu, peak_rss_mb(), peak)
 

@@ -7,10 +7,8 @@ again does what is owed.
 """
 
 import asyncio
-import hashlib
 import json
 import os
-import re
 import sqlite3
 import time
 from collections import Counter
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inner_agent.items import parse_item
-from inner_agent.papers import Paper, read_paper
+from inner_agent.papers import Paper, file_name, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
 
@@ -145,7 +143,7 @@ async def _one(
     if rollout.result.passed:
         line = json.dumps(item_line(paper, origin, rollout), ensure_ascii=False)
     # Files first: what is recorded as done has its files on disk.
-    write_rollout(folder / "papers" / safe_name(paper.id), rollout)
+    write_rollout(folder / "papers" / file_name(paper.id), rollout)
     results.put(paper, rollout, line)
     if line:
         _append(folder / "items.jsonl", line)
@@ -202,11 +200,3 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def safe_name(paper: str) -> str:
-    """A file name of its own for a paper's id, which may hold any character."""
-    name = re.sub(r"[^\w.-]", "_", paper)[:120].lstrip(".")
-    if name == paper:
-        return name
-    return f"{name}-{hashlib.sha256(paper.encode()).hexdigest()[:8]}"

@@ -77,6 +77,14 @@ def read_paper(paper: Paper, max_tokens: int) -> PaperText:
     return PaperText(paper, kept, (len(text) - len(kept)) // CHARS_PER_TOKEN)
 
 
+def file_name(paper: str) -> str:
+    """A file name of its own for a paper's id, which may hold any character."""
+    name = re.sub(r"[^\w.-]", "_", paper)[:120].lstrip(".")
+    if name == paper:
+        return name
+    return f"{name}-{hashlib.sha256(paper.encode()).hexdigest()[:8]}"  # two ids, two files
+
+
 def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text

@@ -4,10 +4,8 @@ The folder also holds ``config.toml`` (what the items are a function of), ``harn
 harness made them), ``calls.db``, and ``cache/``, which can be deleted.
 """
 
-import asyncio
 import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -31,7 +29,7 @@ from inner_agent.sandbox import choose_mode
 from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of
-from metaopt.runner import Stopped, first_cause
+from metaopt.runner import run_until_stopped
 from metaopt.store import lock
 from metaopt.text import amount, dollars, duration
 
@@ -88,7 +86,7 @@ def make_dataset(
         results = Results(folder / "results.db")
         job = Job(folder, rig, origin, papers, results, Tally(len(papers)))
         job.first = sum(results.get(paper) is not None for paper in papers)
-        _run(job)
+        run_until_stopped(_watched(job))
         return summary(job)
 
 
@@ -112,20 +110,7 @@ def summary(job: Job) -> str:
     return "\n".join(lines)
 
 
-def _run(job: Job) -> None:
-    try:
-        asyncio.run(_watched(job))
-    except BaseExceptionGroup as group:
-        raise first_cause(group) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Stopped("interrupted", 130) from None
-
-
 async def _watched(job: Job) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C changes nothing
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         with _shown(job) as progress:
             await generate(

@@ -5,7 +5,6 @@ that can be deleted (trees/, papers/).
 """
 
 import asyncio
-import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.llm import LLM
-from inner_agent.papers import Paper, find_papers, read_paper
+from inner_agent.papers import Paper, file_name, find_papers, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import choose_mode, precompile
@@ -118,7 +117,7 @@ class Lab:
 
     def trajectory_path(self, i: int, candidate: int, part: str, paper: str) -> Path:
         """Where one rollout's trajectory lies; paper ids may hold any character."""
-        name = f"{_file_name(paper)}.{i}.json"
+        name = f"{file_name(paper)}.{i}.json"
         return self.folder / "trajectories" / str(candidate) / part / name
 
     async def close(self) -> None:
@@ -222,11 +221,3 @@ def _freeze_config(path: Path, config: RunConfig) -> None:
     part = path.with_suffix(".part")
     part.write_text(freeze(config), encoding="utf-8")
     os.replace(part, path)
-
-
-def _file_name(paper: str) -> str:
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in paper)[:120]
-    safe = safe.lstrip(".")
-    if safe == paper:
-        return safe
-    return f"{safe}-{hashlib.sha256(paper.encode()).hexdigest()[:8]}"  # two ids, two files

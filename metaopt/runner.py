@@ -3,8 +3,9 @@
 import asyncio
 import shlex
 import signal
-from contextlib import AbstractContextManager
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from inner_agent.errors import BudgetExhausted, ProviderError, UserError
 from metaopt.config import RunConfig
@@ -27,15 +28,23 @@ def run(config: RunConfig, folder: Path) -> Path:
 
     Raises ``UserError`` for bad input and ``Stopped`` (3: budget, 4: provider, 130: interrupted).
     """
-    monitor = Monitor()
-    lab = open_lab(config, folder, monitor)
+    lab = open_lab(config, folder, Monitor())
+    run_until_stopped(_watched(lab))
+    return folder
+
+
+def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` to its end, or to Ctrl-C, SIGTERM, a budget's end or a provider's failure.
+
+    However it is stopped, ``work`` is cancelled and cleans up: jailed children are killed,
+    everything recorded stays.  Raises ``UserError`` or ``Stopped``.
+    """
     try:
-        asyncio.run(_watched(lab, live(lab)))
+        asyncio.run(_cancelled_by_signals(work))
     except BaseExceptionGroup as group:
-        raise first_cause(group) from None
+        raise _first_cause(group) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Stopped("interrupted", 130) from None
-    return folder
 
 
 def resume_command(config_path: Path, folder: Path, overrides: list[str]) -> str:
@@ -46,21 +55,23 @@ def resume_command(config_path: Path, folder: Path, overrides: list[str]) -> str
     return shlex.join(words)
 
 
-async def _watched(lab: Lab, view: AbstractContextManager[None]) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    # Both stop in the same way, the second time as the first: jailed children are killed,
-    # everything recorded stays.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+async def _watched(lab: Lab) -> None:
     try:
-        with view:
+        with live(lab):
             await optimize(lab)
     finally:
         await lab.close()
 
 
-def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+async def _cancelled_by_signals(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):  # the second time as the first
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await work
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one thing to tell the user: what is refused first, then what ran out, then faults."""
     for kind, status in ((UserError, 0), (BudgetExhausted, 3), (ProviderError, 4)):
         found = group.subgroup(kind)
