@@ -13,8 +13,7 @@ from statistics import fmean
 from inner_agent.papers import CHARS_PER_TOKEN, Paper, read_paper
 from inner_agent.settings import INNER_ROLES, Price, Role
 from metaopt.config import RunConfig
-from metaopt.lab import papers_of
-from metaopt.splits import read_split
+from metaopt.lab import loop_papers
 from metaopt.text import amount, dollars, grid, render
 
 OUTER_ROLES: tuple[Role, ...] = ("analyzer", "implementer")
@@ -116,8 +115,8 @@ def report(config: RunConfig) -> str:
 def measure(config: RunConfig) -> Work:
     """Read the papers of the split.  Raises ``UserError`` when they aren't there."""
     with tempfile.TemporaryDirectory(prefix="metaopt-") as folder:
-        split = read_split(Path(config.papers.split), papers_of(config, Path(folder)))
-        train, val = split["train"], split["val"][: config.search.validation_papers]
+        split = loop_papers(config, Path(folder))
+        train, val = split["train"], split["val"]
         sizes = [_size(config, paper) for paper in (*train, *val)]
     tokens = fmean(size for size, _ in sizes)
     return Work(tokens, sum(cut for _, cut in sizes), len(train), len(val))

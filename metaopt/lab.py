@@ -150,7 +150,7 @@ def open_lab(
         frozen = folder / "config.toml"
         if frozen.exists():
             refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
-        split = _loop_papers(config, folder)
+        split = loop_papers(config, folder)
         store = Store(folder / "run.db")
         undo.callback(store.close)
         calls = CallStore(folder / "calls.db")
@@ -167,8 +167,8 @@ def open_lab(
         return Lab(folder, config, store, state, repo, gateway, rig, split, smoke, monitor, held)
 
 
-def _loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
-    """The papers that the loop may see: training and validation."""
+def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
+    """The papers that the loop may see: training and validation.  Raises ``UserError``."""
     if not config.papers.split:
         raise UserError("papers.split isn't set; make a split with metaopt split and name it")
     split = read_split(Path(config.papers.split), papers_of(config, folder))
