@@ -25,6 +25,7 @@ from inner_agent.trajectory import Steps
 
 MAX_LINE = 2**20
 EVALUATION_TRIES = 3  # of an item whose evaluation gave no verdict: more would be fishing
+SECOND_LOOK_S = 1.0
 MAX_VIOLATIONS = 20  # junk lines before the harness is given up
 REQUESTS_PER_ALLOWED = 10  # requests for each chat and item allowed: refusals are free, not endless
 MAX_MESSAGE = 500  # characters of a refusal: it may quote what the harness wrote
@@ -168,17 +169,16 @@ class Broker:
         """
         clock, own_s = asyncio.get_running_loop().time, self.limits.own_s
         while True:
-            asked = clock()
+            asked, patience_s = clock(), min(self.limits.idle_s, own_s)
             try:
-                async with asyncio.timeout(min(self.limits.idle_s, own_s)):
-                    line = await reader.readuntil(b"\n")
+                line = await _read_line(reader, patience_s)
             except TimeoutError:
                 return "timed_out"
             except asyncio.LimitOverrunError:
                 return "junk"
             except (asyncio.IncompleteReadError, ConnectionError):
                 return ""
-            own_s -= clock() - asked
+            own_s -= min(clock() - asked, patience_s)
             answer = await self.answer(line)
             if self.violations > MAX_VIOLATIONS or self.requests > self._requests_allowed:
                 return "junk"
@@ -316,6 +316,20 @@ class Broker:
             return None
         earned = record and record.weak and record.weak.passed and record.strong
         return record if earned and record and record.strong and record.strong.passed else None
+
+
+async def _read_line(reader: asyncio.StreamReader, timeout_s: float) -> bytes:
+    """A line of at most ``MAX_LINE`` bytes.  Raises ``TimeoutError``.
+
+    After Ctrl-Z and fg, or on a machine that was paused, the time is over while the line is long
+    there: so it looks a second time before it calls a harness silent.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await reader.readuntil(b"\n")
+    except TimeoutError:
+        async with asyncio.timeout(min(timeout_s, SECOND_LOOK_S)):
+            return await reader.readuntil(b"\n")
 
 
 def _parse(model: Callable[..., Any] | type[BaseModel], params: Any) -> Any:

@@ -6,6 +6,8 @@ believed that was not evaluated here, and the next rollout works.
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from conftest import require
 from scripted import HONEST, ITEM, PAPER, Bench, Models, OpenBench, config, said
 
+from inner_agent.broker import _read_line
 from inner_agent.errors import BudgetExhausted, EndpointRefused, ProviderError, RequestRejected
 from inner_agent.llm import Reply
 from inner_agent.patience import with_patience
@@ -334,3 +337,20 @@ async def test_rollouts_at_the_same_time_are_draws_of_their_own(open_bench: Open
     assert models.asked == {"main_agent": 7}
     assert len({r.seed for r in models.requests}) == 7
     assert ITEM["question"] not in json.dumps([r.messages for r in models.requests])
+
+
+async def test_a_paused_machine_is_no_silent_harness() -> None:
+    """Ctrl-Z and fg: when the loop wakes up, the time is over and the line is there."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    asking = asyncio.create_task(_read_line(reader, 0.05))
+    await asyncio.sleep(0)  # now it waits
+    theirs.sendall(b"{}\n")
+    paused = time.monotonic() + 0.2
+    while time.monotonic() < paused:
+        pass  # nobody runs the loop
+    assert await asking == b"{}\n"
+    theirs.close()
+    with pytest.raises(asyncio.IncompleteReadError):
+        await _read_line(reader, 5)
+    writer.close()
