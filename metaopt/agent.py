@@ -86,13 +86,15 @@ class Tool(Generic[T]):
     """A function offered to the model.
 
     ``run`` takes a validated ``arguments`` and returns text for the model or ``Done``.  It may
-    raise ``Refused`` (told to the model) or ``AgentFailed`` (ends the agent).
+    raise ``Refused`` (told to the model) or ``AgentFailed`` (ends the agent).  ``ends``: this
+    tool hands in the result.
     """
 
     name: str
     description: str
     arguments: type[BaseModel]
     run: Callable[[Any], Awaitable[str | Done[T]]]
+    ends: bool = False
 
     @property
     def wire(self) -> dict[str, Any]:
@@ -123,21 +125,27 @@ async def run_agent(
 ) -> Outcome[T]:
     """Ask, run the tools called for, append their results, until a tool says ``Done``.
 
+    Small models go round in circles: a tool that was just called twice with the same arguments
+    isn't offered for the next reply, and for the last one only those that hand in the result.
     Raises ``AgentFailed`` when that takes more than ``settings`` allows, or more than the
     endpoint takes in one request; other faults of providers pass through.
     """
     talk = list(messages)
     by_name = {tool.name: tool for tool in tools}
-    wire = [tool.wire for tool in tools]
     trouble = ""
+    before: tuple[tuple[str, str], ...] = ()
+    barred: set[str] = set()
     for step in range(1, settings.max_steps + 1):
+        offered = _offered(tools, barred, last=step == settings.max_steps)
         try:
-            reply = await ask(role, tuple(talk), sample=sample, tools=wire)
+            reply = await ask(role, tuple(talk), sample=sample, tools=offered)
         except RequestRejected as rejected:
             if step == 1:  # not the conversation's fault: every iteration would fail like this
                 raise
             raise AgentFailed(f"{role}: {rejected}") from rejected
         talk.append(_assistant_message(reply))
+        asked = tuple((call.name, call.arguments) for call in reply.tool_calls)
+        barred, before = {name for name, _ in asked} if asked == before else set(), asked
         if not reply.tool_calls:
             trouble = _no_call(reply, by_name)
             talk.append({"role": "user", "content": trouble})
@@ -152,6 +160,11 @@ async def run_agent(
         talk[-1]["content"] += _steps_left(settings.max_steps - step)
     last = f"; last {trouble}" if trouble else ""
     raise AgentFailed(f"{role}: no result within {settings.max_steps} steps{last}")
+
+
+def _offered(tools: Sequence[Tool[T]], barred: set[str], *, last: bool) -> list[dict[str, Any]]:
+    wanted = [t for t in tools if (t.ends if last else t.name not in barred)]
+    return [tool.wire for tool in wanted or tools]
 
 
 def page(text: str, offset: int) -> str:

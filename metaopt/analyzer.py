@@ -117,5 +117,7 @@ def _tools(desk: _Desk) -> list[Tool[Diagnosis]]:
         Tool("list_trajectories", "List papers, outcomes, lengths.", NoArguments, desk.list),
         Tool("read_trajectory", "Read one paper's trajectory, page by page.", _Read, desk.read),
         Tool("search", "Find lines in all trajectories.", _Search, desk.search),
-        Tool("report", "Hand in the analysis; this ends the work.", Diagnosis, desk.report),
+        Tool(
+            "report", "Hand in the analysis; this ends the work.", Diagnosis, desk.report, ends=True
+        ),
     ]

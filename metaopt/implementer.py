@@ -201,7 +201,13 @@ def _tools(desk: _Desk) -> list[Tool[str]]:
         Tool("write_file", "Create a file or overwrite it whole.", _Write, desk.write_file),
         Tool("delete_file", "Delete a file.", _Delete, desk.delete_file),
         Tool("check", "Run the gate and show the change so far.", NoArguments, desk.check),
-        Tool("finish", "Hand in the tree; say what was changed and why.", _Finish, desk.finish),
+        Tool(
+            "finish",
+            "Hand in the tree; say what was changed and why.",
+            _Finish,
+            desk.finish,
+            ends=True,
+        ),
     ]
 
 

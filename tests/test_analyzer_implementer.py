@@ -38,9 +38,11 @@ class Script:
     def __init__(self, *turns: Any) -> None:
         self.turns = list(turns)
         self.asked: list[str] = []
+        self.offered: list[set[str]] = []
 
     async def __call__(self, role: str, messages: Any, *, sample: str, tools: Any) -> Reply:
         self.asked.append(json.dumps(list(messages), ensure_ascii=False))
+        self.offered.append({tool["function"]["name"] for tool in tools})
         turn = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]  # the last one repeats
         if isinstance(turn, Exception):
             raise turn
@@ -140,6 +142,15 @@ async def test_analyzer_is_told_what_was_wrong(turn: Any, said: str) -> None:
     for message in json.loads(script.asked[-1]):
         for call in message.get("tool_calls", []):
             assert isinstance(json.loads(call["function"]["arguments"]), dict)
+
+
+async def test_a_model_that_goes_in_circles_is_led_out() -> None:
+    script = Script([("list_trajectories", {})])
+    with pytest.raises(AgentFailed):
+        await diagnose(script, max_steps=5)
+    every = {"list_trajectories", "read_trajectory", "search", "report"}
+    barred = every - {"list_trajectories"}
+    assert script.offered == [every, every, barred, barred, {"report"}]
 
 
 async def test_junk_only_costs_steps() -> None:
