@@ -23,6 +23,7 @@ PAGE = 11_000  # characters of one page of a long text; leaves room for the note
 MAX_CALLS = 8  # tool calls answered per reply
 LEAST_RESULT = 400  # characters of a result when the conversation is full
 WARN_STEPS = 3
+HAND_INS = 2  # a first try, and one more when something in it was refused
 MAX_REASON = 500
 
 T = TypeVar("T")
@@ -126,17 +127,18 @@ async def run_agent(
     """Ask, run the tools called for, append their results, until a tool says ``Done``.
 
     Small models go round in circles: a tool that was just called twice with the same arguments
-    isn't offered for the next reply, and for the last one only those that hand in the result.
-    Raises ``AgentFailed`` when that takes more than ``settings`` allows, or more than the
-    endpoint takes in one request; other faults of providers pass through.
+    isn't offered for the next reply, and after ``max_steps`` replies come ``HAND_INS`` more for
+    which only the tools that hand in the result are.  Raises ``AgentFailed`` when that takes more
+    than ``settings`` allows, or more than the endpoint takes in one request; other faults of
+    providers pass through.
     """
     talk = list(messages)
     by_name = {tool.name: tool for tool in tools}
     trouble = ""
     before: tuple[tuple[str, str], ...] = ()
     barred: set[str] = set()
-    for step in range(1, settings.max_steps + 1):
-        offered = _offered(tools, barred, last=step == settings.max_steps)
+    for step in range(1, settings.max_steps + HAND_INS + 1):
+        offered = _offered(tools, barred, closing=step > settings.max_steps)
         try:
             reply = await ask(role, tuple(talk), sample=sample, tools=offered)
         except RequestRejected as rejected:
@@ -162,8 +164,8 @@ async def run_agent(
     raise AgentFailed(f"{role}: no result within {settings.max_steps} steps{last}")
 
 
-def _offered(tools: Sequence[Tool[T]], barred: set[str], *, last: bool) -> list[dict[str, Any]]:
-    wanted = [t for t in tools if (t.ends if last else t.name not in barred)]
+def _offered(tools: Sequence[Tool[T]], barred: set[str], *, closing: bool) -> list[dict[str, Any]]:
+    wanted = [t for t in tools if (t.ends if closing else t.name not in barred)]
     return [tool.wire for tool in wanted or tools]
 
 
@@ -240,4 +242,6 @@ def _length(talk: Sequence[Message]) -> int:
 
 
 def _steps_left(left: int) -> str:
+    if left <= 0:
+        return "\n[hand in the result now]"
     return f"\n[replies left: {left}]" if left <= WARN_STEPS else ""

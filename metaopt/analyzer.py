@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inner_agent import prompts
 from metaopt.agent import AgentSettings, Ask, Done, NoArguments, Tool, page, run_agent
@@ -66,23 +66,16 @@ class _Desk:
         return "\n".join(lines)
 
     async def read(self, args: _Read) -> str:
-        self._known("paper", [args.paper])
+        if args.paper not in self.texts:
+            known = ", ".join(self.texts)
+            raise Refused(f"paper: no {args.paper[:80]!r} in this minibatch ({known})")
         return page(self.texts[args.paper], args.offset)
 
     async def search(self, args: _Search) -> str:
         return await asyncio.to_thread(search, self.texts, args.pattern)
 
     async def report(self, diagnosis: Diagnosis) -> Done[Diagnosis]:
-        for position, mode in enumerate(diagnosis.failure_modes):
-            self._known(f"failure_modes[{position}].papers", mode.papers)
-        self._known("predicted_fixes", diagnosis.predicted_fixes)
-        self._known("papers_at_risk", diagnosis.papers_at_risk)
         return Done(diagnosis)
-
-    def _known(self, field: str, papers: Iterable[str]) -> None:
-        if unknown := [paper for paper in papers if paper not in self.texts]:
-            known = ", ".join(self.texts)
-            raise Refused(f"{field}: no paper {unknown[0][:80]!r} in this minibatch ({known})")
 
 
 async def analyze(
@@ -112,12 +105,25 @@ def _task(traces: Sequence[Trace], history: Sequence[HistoryEntry], limit: int) 
     )
 
 
+def _report_model(papers: Iterable[str]) -> type[Diagnosis]:
+    """``Diagnosis`` whose ids can only be this minibatch's: the schema itself names them."""
+    ids: Any = tuple[Literal[tuple(papers)], ...]  # type: ignore[misc]
+    named: dict[str, Any] = {"papers": (Annotated[ids, Field(min_length=1)], ...)}
+    mode: Any = create_model("FailureMode", __base__=FailureMode, **named)
+    modes = Annotated[tuple[mode, ...], Field(min_length=1, max_length=10)]
+    fields: dict[str, Any] = {
+        "failure_modes": (modes, ...),
+        "predicted_fixes": (ids, ...),
+        "papers_at_risk": (ids, ...),
+    }
+    return create_model("Diagnosis", __base__=Diagnosis, **fields)
+
+
 def _tools(desk: _Desk) -> list[Tool[Diagnosis]]:
+    report = _report_model(desk.texts)
     return [
         Tool("list_trajectories", "List papers, outcomes, lengths.", NoArguments, desk.list),
         Tool("read_trajectory", "Read one paper's trajectory, page by page.", _Read, desk.read),
         Tool("search", "Find lines in all trajectories.", _Search, desk.search),
-        Tool(
-            "report", "Hand in the analysis; this ends the work.", Diagnosis, desk.report, ends=True
-        ),
+        Tool("report", "Hand in the analysis; this ends the work.", report, desk.report, ends=True),
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from inner_agent.errors import RequestRejected
 from inner_agent.llm import Reply, ToolCall
-from metaopt.agent import MAX_RESULT, AgentFailed, AgentSettings
+from metaopt.agent import HAND_INS, MAX_RESULT, AgentFailed, AgentSettings
 from metaopt.analyzer import Diagnosis, analyze
 from metaopt.gate import GateRules, gate
 from metaopt.history import HistoryEntry, render_history
@@ -128,8 +128,11 @@ async def test_analyzer_reads_then_reports() -> None:
             ],
             "error: report: failure_modes[0].share: ",
         ),
-        ([("report", {**REPORT, "papers_at_risk": ["p9"]})], "papers_at_risk: no paper 'p9'"),
-        ([("read_trajectory", {"paper": "../p1"})], "paper: no paper '../p1'"),
+        (
+            [("report", {**REPORT, "papers_at_risk": ["p9"]})],
+            "papers_at_risk[0]: Input should be 'p1' or 'p2'",
+        ),
+        ([("read_trajectory", {"paper": "../p1"})], "paper: no '../p1' in this minibatch"),
         ([("read_trajectory", {"paper": "p1", "offset": -1})], "offset: must be from 0"),
         ([("search", {"pattern": "("})], "pattern: not a regular expression"),
         ([("list_trajectories", {})] * 9, "at most 8 calls"),
@@ -150,7 +153,7 @@ async def test_a_model_that_goes_in_circles_is_led_out() -> None:
         await diagnose(script, max_steps=5)
     every = {"list_trajectories", "read_trajectory", "search", "report"}
     barred = every - {"list_trajectories"}
-    assert script.offered == [every, every, barred, barred, {"report"}]
+    assert script.offered == [every, every, barred, barred, barred, {"report"}, {"report"}]
 
 
 async def test_junk_only_costs_steps() -> None:
@@ -159,8 +162,8 @@ async def test_junk_only_costs_steps() -> None:
         AgentFailed, match="analyzer: no result within 5 steps; last error: no tool"
     ):
         await diagnose(script, max_steps=5)
-    assert len(script.asked) == 5
-    assert "[replies left: 1]" in script.told()
+    assert len(script.asked) == 5 + HAND_INS
+    assert "[hand in the result now]" in script.told()
 
 
 async def test_long_trajectories_come_in_pages_and_conversations_end() -> None:
