@@ -61,10 +61,12 @@ class Point:
 def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
     """Draw the run into ``out`` (PNG, PDF, SVG), its numbers into ``data`` (CSV) if given.
 
-    Raises ``UserError`` for another suffix, and when nothing has been validated yet.
+    Raises ``UserError`` for another suffix, for a folder that isn't there, and when nothing has
+    been validated yet.
     """
-    if out.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{out}: write it as one of {', '.join(SUFFIXES)}")
+    _check_target(out, SUFFIXES)
+    if data:
+        _check_target(data, (".csv",))
     record = open_record(run)
     points = course(record)
     if not any(p.rate is not None for p in points):
@@ -81,6 +83,13 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
         f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
         f" best {_percent(last.best_rate)}, {name}{simulated}"
     )
+
+
+def _check_target(path: Path, suffixes: Sequence[str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{path}: write it as one of {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: no folder {path.parent}; make it first")
 
 
 def course(record: RunRecord) -> list[Point]:
@@ -111,12 +120,15 @@ def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     _baseline(axes, points)
     _best_line(axes, points)
     _single_scores(axes, points)
-    axes.set_xlabel("iteration (bands: 95% intervals)")
+    axes.set_xlabel(
+        "iteration\nbands: 95% intervals, which don't account for the choice of the best"
+    )
     axes.set_ylabel("validation pass rate")
     axes.set_xlim(0.3, len(points) + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylim(0, _top(points))
+    top = _top(points)
+    axes.set_ylim(-0.03 * top, top)  # a line at 0 % stays clear of the frame
     axes.grid(axis="y", linewidth=0.4, color="#E3E3E3")
     axes.set_axisbelow(True)
     axes.set_title(_title(record), loc="left")
@@ -133,7 +145,10 @@ def _baseline(axes: Axes, points: Sequence[Point]) -> None:
         return
     label = f"baseline, all runs ({_percent(last.baseline_rate)})"
     axes.axhspan(last.baseline_low, last.baseline_high, color=GREY, alpha=0.14, linewidth=0)
-    axes.axhline(last.baseline_rate, color=DARK, linewidth=1, linestyle=(0, (4, 2)), label=label)
+    axes.axhline(
+        last.baseline_rate, color=DARK, linewidth=1, linestyle=(0, (4, 2)), label=label,
+        zorder=2.2,  # over the best's line, which it is until there is a winner
+    )  # fmt: skip
 
 
 def _best_line(axes: Axes, points: Sequence[Point]) -> None:
@@ -146,7 +161,7 @@ def _best_line(axes: Axes, points: Sequence[Point]) -> None:
         [getattr(p, name) for p in known] + [getattr(known[-1], name)]
         for name in ("best_rate", "best_low", "best_high")
     )
-    label = f"best so far, average of its runs ({_percent(known[-1].best_rate)})"
+    label = f"current best, average of its runs ({_percent(known[-1].best_rate)})"
     axes.fill_between(edges, lows, highs, step="post", color=BLUE, alpha=0.16, linewidth=0)
     axes.step(edges, rates, where="post", color=BLUE, linewidth=1.6,
               solid_capstyle="butt", solid_joinstyle="miter", label=label)  # fmt: skip
@@ -192,7 +207,6 @@ def _save(figure: Figure, out: Path) -> None:
     # The same run makes the same file.
     metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=300, metadata=metadata)
     except OSError as e:
         raise UserError(f"{out}: can't be written ({e.strerror})") from None
@@ -200,7 +214,6 @@ def _save(figure: Figure, out: Path) -> None:
 
 def _write(points: Sequence[Point], path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [f.name for f in fields(Point)])
             writer.writeheader()

@@ -22,6 +22,10 @@ class RequestRejected(ProviderError):
     """The endpoint refuses this very request (400, 422): too long or malformed; no retry helps."""
 
 
+class JailFailed(ProviderError):
+    """The jail did not start, so the harness never ran: as little a score as a provider's fault."""
+
+
 class EndpointRefused(ProviderError, UserError):
     """An endpoint will never answer as configured: bad key, unknown model, no such path."""
 

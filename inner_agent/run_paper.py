@@ -127,6 +127,7 @@ async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -
             fault = await broker.serve(reader, writer)
             if not fault:
                 status = await child.wait(rig.config.limits.idle_s)
+                child.raise_if_jail_failed()
                 fault = "timed_out" if status is None else "crashed" if status else ""
         finally:
             child.kill()

@@ -28,7 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal
 
-from inner_agent.errors import UserError
+from inner_agent.errors import JailFailed, UserError
 from inner_agent.settings import InnerConfig, Limits
 
 Mode = Literal["bubblewrap", "none"]
@@ -52,11 +52,15 @@ class Mount:
 
 @dataclass(slots=True)
 class Child:
-    """A jailed process, its end of the socket, and what it wrote to stderr."""
+    """A jailed process, its end of the socket, and what it wrote to stderr.
+
+    ``status`` is where bubblewrap, and nobody in the jail, reports how its child ended.
+    """
 
     process: subprocess.Popen[bytes]
     sock: socket.socket
     errors: IO[bytes]
+    status: IO[bytes] | None
     scratch: tempfile.TemporaryDirectory[str] | None
 
     async def wait(self, timeout_s: float) -> int | None:
@@ -65,6 +69,16 @@ class Child:
             async with asyncio.timeout(timeout_s):
                 await _exited(self.process.pid)
         return self.process.poll()
+
+    def raise_if_jail_failed(self) -> None:
+        """Raise ``JailFailed`` when the process ended without the harness having been started."""
+        if self.status is None or self.process.poll() in (None, 0):
+            return
+        self.status.seek(0)
+        if b'"exit-code"' not in self.status.read():
+            self.errors.seek(0)
+            said = self.errors.read(2_000).decode("utf-8", "replace").split()
+            raise JailFailed(f"the jail did not start ({' '.join(said)[:300] or 'no message'})")
 
     def kill(self) -> None:
         """End it and everything it started; safe to call twice."""
@@ -84,6 +98,8 @@ class Child:
         self.errors.seek(max(0, size - TAIL_BYTES))
         tail = self.errors.read().decode("utf-8", "replace")
         self.errors.close()
+        if self.status:
+            self.status.close()
         if self.scratch:
             self.scratch.cleanup()
         return tail
@@ -128,11 +144,14 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     ours, theirs = socket.socketpair()
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
     fd = str(theirs.fileno())
-    scratch = None
+    scratch, status, passed = None, None, [theirs.fileno()]
     python = [str(_python()), *FLAGS]
     env = {"METAOPT_FD": fd, "PYTHONHASHSEED": HASH_SEED, "PATH": os.defpath}
     if mode == "bubblewrap":
         given = [word for name, value in env.items() for word in ("--setenv", name, value)]
+        status = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
+        passed.append(status.fileno())
+        given += ["--json-status-fd", str(status.fileno())]
         command = [*_bubblewrap(mounts, limits), *given, "--", *_nproc(), *python, *script]
         cwd = None
     else:
@@ -142,12 +161,12 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     try:
         process = subprocess.Popen(
             [*_rlimits(limits), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=errors, pass_fds=[theirs.fileno()], start_new_session=True, cwd=cwd,
+            stderr=errors, pass_fds=passed, start_new_session=True, cwd=cwd,
             env=env,
         )  # fmt: skip
     finally:
         theirs.close()
-    return Child(process, ours, errors, scratch)
+    return Child(process, ours, errors, status, scratch)
 
 
 async def precompile(mode: Mode, harness: Path, limits: Limits) -> None:
@@ -228,7 +247,7 @@ def _nproc() -> list[str]:
 
 def _lay_out(scratch: Path, mounts: Sequence[Mount]) -> Callable[[str], str]:
     """Mode ``none``: copy what belongs into the working folder, map the other paths."""
-    known = {m.inside: str(m.host) for m in mounts}
+    known = {m.inside: str(m.host.absolute()) for m in mounts}  # it runs in another folder
     for m in mounts:
         if m.inside.startswith("/work/"):
             shutil.copy(m.host, scratch / Path(m.inside).name)

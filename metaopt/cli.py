@@ -2,8 +2,11 @@
 
 import json
 import shlex
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +15,13 @@ import typer
 from inner_agent.errors import UserError
 
 PATH = """\
-Three steps:
+Four steps:
   1. metaopt init DIR               a project of your own: config, harness repository, split
   2. metaopt run DIR/config.toml    improve the harness (again: goes on where it stopped)
   3. metaopt plot RUN --out F.png   validation pass rate over iterations
-     metaopt checkout RUN DIR       take the winner away as a git branch and one diff
+  4. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
-Before a run:   doctor, estimate, split, serve-local
+Before a run:   init, doctor, estimate, split, serve-local
 A run:          run, status, show, plot, checkout
 Data:           generate
 
@@ -39,8 +42,14 @@ Number = Annotated[int, typer.Option(min=0)]
 
 
 @app.callback(invoke_without_command=True)
-def metaopt(context: typer.Context) -> None:
+def metaopt(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
     """Improve a data-scientist agent by editing its harness."""
+    if version:
+        print(f"metaopt {installed_version('metaopt')}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         print(PATH)
 
@@ -82,8 +91,11 @@ def show(
     candidate: Annotated[
         str, typer.Argument(metavar="[CANDIDATE]", help="A number, best or baseline.")
     ] = "",
-    diff: Annotated[bool, typer.Option("--diff", help="Against its parent.")] = False,
-    baseline: Annotated[bool, typer.Option("--baseline", help="--diff: the baseline.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Its changes to its parent.")] = False,
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline", help="With --diff: against the baseline instead of the parent."),
+    ] = False,
     analysis: Annotated[bool, typer.Option("--analysis", help="The diagnosis behind it.")] = False,
     papers: Annotated[bool, typer.Option("--papers", help="Paper by paper.")] = False,
 ) -> None:
@@ -137,7 +149,9 @@ def doctor(
 
 @app.command()
 def split(
-    papers: Annotated[Path, typer.Option(help="A folder or a .jsonl manifest.")],
+    papers: Annotated[
+        str, typer.Option(help="A folder, a .jsonl manifest, or synthetic:COUNT:SEED.")
+    ],
     out: Annotated[Path, typer.Option(help="The split file to write.")],
     train: Number = 50,
     val: Number = 25,
@@ -145,13 +159,16 @@ def split(
     seed: int = 0,
 ) -> None:
     """Divide papers into training, validation and sealed test, stratified by topic."""
-    from inner_agent.papers import find_papers
+    from inner_agent.settings import InnerConfig, Papers
+    from metaopt.lab import papers_of
     from metaopt.splits import make_split, write_split
 
     sizes = {"train": train, "val": val, "test": test}
     if out.exists():
         raise UserError(f"{out}: exists; a split is made once, name another file")
-    write_split(make_split(find_papers(papers), sizes, seed), out)
+    source = InnerConfig.model_construct(papers=Papers(path=papers), endpoints={}, models={})
+    with tempfile.TemporaryDirectory(prefix="metaopt-split-") as scratch:
+        write_split(make_split(papers_of(source, Path(scratch)), sizes, seed), out)
     print(f"{out}: {train} training, {val} validation, {test} test papers (seed {seed})")
 
 
@@ -213,6 +230,9 @@ def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> 
         status = commands(args=arguments, standalone_mode=False)  # typer.Exit's, or None
     except UserError as e:
         print(f"metaopt: {e}", file=sys.stderr)
+        return 2
+    except (sqlite3.Error, OSError) as e:
+        print(f"metaopt: a file can't be used: {e}", file=sys.stderr)
         return 2
     except typer.Abort:
         return 130

@@ -7,10 +7,12 @@ the server takes tool calls or gives log-probabilities.  Those calls are a few t
 import asyncio
 import difflib
 import os
+import re
 import shlex
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,20 +20,26 @@ from pathlib import Path
 from typing import TypeVar
 
 from inner_agent.calls import CallStore
-from inner_agent.errors import BudgetExhausted, EndpointRefused, ProviderError, UserError
+from inner_agent.errors import (
+    BudgetExhausted,
+    EndpointRefused,
+    JailFailed,
+    ProviderError,
+    UserError,
+)
 from inner_agent.gateway import Gateway
 from inner_agent.llm import OpenAIEndpoint, Reply, Request
 from inner_agent.papers import Paper, read_paper
 from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import INSTALL, bubblewrap_problem, choose_mode
-from inner_agent.settings import Endpoint, Model, Price, Role
+from inner_agent.settings import Endpoint, Limits, Model, Price, Role
 from inner_agent.simulator import Simulator
-from metaopt.config import RunConfig, load_config
+from metaopt.config import BUILTIN, Harness, RunConfig, load_config
 from metaopt.lab import papers_of
 from metaopt.repo import HarnessRepo, write_tree
 from metaopt.splits import PARTS, read_split
-from metaopt.text import clean, dollars, grid, render
-from metaopt.tree import may_edit
+from metaopt.text import clean, dollars, grid, one_line, render
+from metaopt.tree import matches, may_edit
 
 OK, WARN, FAIL, SKIP = "ok", "warning", "FAILS", "-"
 WITH_TOOLS: tuple[Role, ...] = ("main_agent", "analyzer", "implementer")
@@ -49,6 +57,11 @@ TOOL = {
     },
 }  # fmt: skip
 
+HARNESS_KEYS = {  # what a refused harness is told by: the key at fault
+    "remote ref": "ref", "not our ref": "ref", "no folder": "subdir", "no harness.py": "subdir",
+    "doesn't apply": "patch", "harness.patch": "patch",
+}  # fmt: skip
+
 T = TypeVar("T")
 
 
@@ -57,6 +70,7 @@ class Checkup:
     """The rows found so far, and what the checks cost."""
 
     config_path: Path
+    overrides: list[str]
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     usd: float = 0.0
 
@@ -64,17 +78,21 @@ class Checkup:
         """One row; ``mend`` is the command that puts a failing one right."""
         self.rows.append((what, outcome, " ".join(clean(detail).split()), mend))
 
-    def attempt(self, what: str, mend: str, work: Callable[[], T]) -> T | None:
-        """The result of ``work``, or a failing row and ``None``."""
+    def attempt(self, what: str, mend: Callable[[str], str], work: Callable[[], T]) -> T | None:
+        """The result of ``work``, or a failing row and ``None``; ``mend`` is given the fault."""
         try:
             return work()
         except (UserError, ProviderError, BudgetExhausted, OSError) as e:
-            self.add(what, FAIL, str(e), mend)
+            self.add(what, FAIL, str(e), mend(str(e)))
             return None
 
     def set(self, key: str, value: str) -> str:
-        """The command that tries another value of a key."""
-        return f"metaopt doctor {shlex.quote(str(self.config_path))} --set {key}={value}"
+        """The command that tries another value of a key, with the given overrides."""
+        words = ["metaopt", "doctor", str(self.config_path)]
+        kept = [text for text in self.overrides if text.partition("=")[0].strip() != key]
+        for text in (*kept, f"{key}={value}"):
+            words += ["--set", text]
+        return shlex.join(words)
 
     @property
     def healthy(self) -> bool:
@@ -87,8 +105,13 @@ def examine(path: Path, overrides: list[str], paper: bool) -> tuple[str, bool]:
 
     ``paper``: take one training paper through, with the configured models.
     """
-    checkup = Checkup(path)
-    mend = f"edit {path}, or metaopt init DIR for one that works"
+    checkup = Checkup(path, overrides)
+
+    def mend(fault: str) -> str:
+        unset = re.search(r"the environment variable (\w+) isn't set", fault)
+        edit = f"edit {path}, or metaopt init DIR for one that works"
+        return f"export {unset[1]}=..." if unset else edit
+
     config = checkup.attempt("config", mend, lambda: load_config(path, overrides))
     _python(checkup)
     if config is not None:
@@ -121,7 +144,7 @@ def _python(checkup: Checkup) -> None:
 
 
 def _sandbox(checkup: Checkup, config: RunConfig) -> None:
-    mode = checkup.attempt("sandbox", INSTALL, lambda: choose_mode(config))
+    mode = checkup.attempt("sandbox", lambda _: INSTALL, lambda: choose_mode(config))
     if mode == "bubblewrap":
         checkup.add("sandbox", OK, "bubblewrap works")
     elif mode == "none":
@@ -243,25 +266,45 @@ def _usd(endpoint: Endpoint, model: Model, reply: Reply) -> float:
 
 def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
     """Papers and split; the shortest training paper, if both are fine."""
-    mend = checkup.set("papers.path", "FOLDER")
-    papers = checkup.attempt("papers", mend, lambda: papers_of(config, folder))
+    papers = checkup.attempt(
+        "papers", lambda _: checkup.set("papers.path", "FOLDER"), lambda: papers_of(config, folder)
+    )
     if papers is None:
         return None
     texts = [read_paper(paper, config.papers.max_paper_tokens) for paper in papers.values()]
     cut = sum(text.cut_tokens > 0 for text in texts)
     detail = f"{len(papers)} papers" + (f", {cut} cut to max_paper_tokens" if cut else "")
     checkup.add("papers", OK, detail)
-    where, target = config.papers.path, config.papers.split or "SPLIT.json"
-    mend = f"metaopt split --papers {shlex.quote(where)} --out {shlex.quote(target)}"
+    mend = _new_split(checkup, config, len(papers))
     if not config.papers.split:
         checkup.add("split", FAIL, "papers.split isn't set", mend)
         return None
-    split = checkup.attempt("split", mend, lambda: read_split(Path(config.papers.split), papers))
+    split = checkup.attempt(
+        "split", lambda _: mend, lambda: read_split(Path(config.papers.split), papers)
+    )
     if split is None:
         return None
     checkup.add("split", OK, ", ".join(f"{len(split[part])} {part}" for part in PARTS))
+    wanted, there = config.search.minibatch, len(split["train"])
+    if wanted > there:
+        detail = f"{wanted} papers, but the training part has {there}: each iteration takes all"
+        checkup.add("search.minibatch", WARN, detail, checkup.set("search.minibatch", str(there)))
     sizes = {text.paper.id: len(text.text) for text in texts}
     return min(split["train"], key=lambda p: sizes[p.id])
+
+
+def _new_split(checkup: Checkup, config: RunConfig, papers: int) -> str:
+    """The commands that make a split of these papers in a new file, and try it."""
+    old = Path(config.papers.split or "split.json").absolute()
+    names = [old, *(old.with_stem(f"{old.stem}-{n}") for n in range(2, 100))]
+    target = next((name for name in names if not name.exists()), names[-1])
+    val = max(1, min(25, papers // 4))
+    train = max(1, min(50, papers // 2))
+    sizes = {"train": train, "val": val, "test": max(0, min(25, papers - train - val))}
+    words = ["metaopt", "split", "--papers", config.papers.path, "--out", str(target)]
+    for part, size in sizes.items():
+        words += [f"--{part}", str(size)]
+    return f"{shlex.join(words)} && {checkup.set('papers.split', str(target))}"
 
 
 def _harness(checkup: Checkup, config: RunConfig, folder: Path) -> Path | None:
@@ -272,17 +315,46 @@ def _harness(checkup: Checkup, config: RunConfig, folder: Path) -> Path | None:
         with closing(HarnessRepo(folder / "harness.git", harness)) as repo:
             return repo.baseline, repo.read(repo.baseline)
 
-    found = checkup.attempt("harness", checkup.set("harness.repo", "REPOSITORY"), read)
+    def mend(fault: str) -> str:
+        key = next((key for sign, key in HARNESS_KEYS.items() if sign in fault), "repo")
+        return checkup.set(f"harness.{key}", key.upper())
+
+    found = checkup.attempt("harness", mend, read)
     if found is None:
         return None
     commit, tree = found
     free = sum(may_edit(path, harness.editable, harness.fixed) for path in tree)
     detail = f"{harness.repo} at {commit[:10]}: {len(tree)} files, {free} may be edited"
     checkup.add("harness", OK if free else FAIL, detail,
-                "" if free else checkup.set("harness.editable", "'[\"**\"]'"))  # fmt: skip
+                "" if free else checkup.set("harness.editable", '["**"]'))  # fmt: skip
+    for key in harness.model_fields_set & {"editable", "fixed"}:
+        _globs(checkup, f"harness.{key}", getattr(harness, key), sorted(tree))
+    _uncommitted(checkup, harness)
     target = folder / "harness"
     write_tree(tree, target)
     return target
+
+
+def _globs(checkup: Checkup, key: str, globs: Sequence[str], paths: Sequence[str]) -> None:
+    for glob in globs:
+        if not any(matches(path, [glob.removeprefix("!")]) for path in paths):
+            there = one_line(", ".join(paths), 200)
+            detail = f"{glob!r} matches no file of the harness ({there})"
+            checkup.add(key, WARN, detail, f"edit {key} in {checkup.config_path}")
+
+
+def _uncommitted(checkup: Checkup, harness: Harness) -> None:
+    """A run takes what is committed; changes in the working tree are easily forgotten."""
+    if not Path(harness.repo).is_dir():
+        return
+    # No lock is taken in somebody's repository, and no program of its configuration is run.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", harness.repo]
+    command += ["status", "--porcelain", "--", harness.subdir or "."]
+    changes = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    if changes:
+        files = one_line(", ".join(line[3:] for line in changes.splitlines()), 200)
+        checkup.add("harness.repo", WARN, f"not committed, so not in the run: {files}",
+                    f"git -C {shlex.quote(harness.repo)} commit --all")  # fmt: skip
 
 
 async def _one_paper(
@@ -296,6 +368,11 @@ async def _one_paper(
         rollout = await run_paper(
             rig, harness, read_paper(paper, short.papers.max_paper_tokens), "doctor", fresh=False
         )
+    except (JailFailed, OSError) as e:
+        small = short.limits.memory_mb < Limits().memory_mb
+        raised = checkup.set("limits.memory_mb", str(Limits().memory_mb))
+        checkup.add("sandbox", FAIL, f"{e}; the harness never ran", raised if small else INSTALL)
+        return
     except (UserError, ProviderError, BudgetExhausted) as e:
         checkup.add("one paper", FAIL, str(e), checkup.set("models.ROLE.model", "NAME"))
         return
@@ -304,11 +381,11 @@ async def _one_paper(
         await gateway.close()
     spent = gateway.ledger.total
     used = f"{spent.calls} calls, {spent.tokens:,} tokens"
-    outcome, detail, mend = _judged(checkup, rollout.result)
+    outcome, detail, mend = _judged(checkup, short, rollout.result)
     checkup.add("one paper", outcome, f"{detail}; {used}", mend)
 
 
-def _judged(checkup: Checkup, result: PaperResult) -> tuple[str, str, str]:
+def _judged(checkup: Checkup, config: RunConfig, result: PaperResult) -> tuple[str, str, str]:
     """Outcome, detail and mend of the rollout.  Not being accepted is no fault of the set-up."""
     reason = result.reason.replace("_", " ")
     if result.reason in ("passed", "not_accepted") and result.rounds:
@@ -316,8 +393,25 @@ def _judged(checkup: Checkup, result: PaperResult) -> tuple[str, str, str]:
     if result.reason == "not_accepted":
         detail = f"{result.paper}: the models brought no question to an evaluation"
         return FAIL, detail, checkup.set("models.main_agent.model", "A-MORE-CAPABLE-ONE")
-    detail = f"{result.paper}: the harness {reason} {result.detail}"
-    return FAIL, detail, checkup.set("harness.ref", "A-COMMIT-THAT-WORKS")
+    limits = config.limits
+    faults = {
+        "crashed": "crashed",
+        "timed_out": f"was silent for longer than limits.idle_s ({limits.idle_s:g} s), or took"
+        f" longer than limits.own_s ({limits.own_s:g} s) of its own time",
+        "junk": "sent lines that aren't requests, or far too many",
+        "no_result": "ended without submitting a result",
+    }
+    detail = f"{result.paper}: the harness {faults.get(result.reason, reason)}"
+    if result.detail:
+        detail += f' (its last line on stderr: "{result.detail}")'
+    return FAIL, detail, _other_harness(checkup, config.harness)
+
+
+def _other_harness(checkup: Checkup, harness: Harness) -> str:
+    if harness.patch:
+        return checkup.set("harness.patch", "A-DIFF-THAT-WORKS")
+    key = "repo" if harness.repo == BUILTIN else "ref"
+    return checkup.set(f"harness.{key}", "ONE-THAT-WORKS")
 
 
 def _report(checkup: Checkup) -> str:

@@ -213,7 +213,14 @@ def _samples(config: RunConfig, role: Role) -> int:
 
 def _use_table(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> str:
     table = grid(
-        "role", ">$/M in, out", ">calls", ">tokens in", ">out", ">low", ">typical", ">high"
+        "role",
+        ">$/M\nin, out",
+        ">calls",
+        ">tokens\nin",
+        ">tokens\nout",
+        ">low",
+        ">typical",
+        ">high",
     )
     low, typical, high = uses
     for role, use in typical.items():
@@ -227,6 +234,7 @@ def _use_table(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> str:
         cost = [dollars(t.usd) for t in totals] if name == "all, typical" else []
         sums = (total.calls, total.sent, total.written)
         table.add_row(name, "", *map(amount, sums), *cost)
+    table.columns[0].no_wrap = True
     return render(table)
 
 
@@ -242,7 +250,15 @@ def _guess_table() -> str:
             f"reply, {role}", *(f"{getattr(g, role):,}" for g in (LOW, TYPICAL, HIGH)), why
         )
         why = "as above"
+    table.columns[0].no_wrap = True
     return render(table)
+
+
+def _counts_as_free(config: RunConfig, role: Role) -> bool:
+    """Does a real endpoint cost nothing?  Rarely true of one that isn't on this machine."""
+    price = config.price_of(role) or Price()
+    real = config.endpoints[config.models[role].endpoint].kind == "openai"
+    return real and not (price.input or price.output)
 
 
 def _notes(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> list[str]:
@@ -251,10 +267,10 @@ def _notes(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> list[str]:
     ]
     if config.simulated:
         notes.append("Simulated roles cost nothing.")
-    if not any(use.usd for use in uses[2].values()):
+    if free := [role for role in uses[0] if _counts_as_free(config, role)]:
         notes.append(
-            "No price is set, so no cost: set endpoints.NAME.price = { input = USD, output = USD }"
-            " per million tokens."
+            f"Counted as free, for the price is 0 or isn't set: {', '.join(free)}; set"
+            " endpoints.NAME.price = { input = USD, output = USD } per million tokens."
         )
     typical = sum(uses[1].values(), Use())
     caps = {"usd": typical.usd, "calls": typical.calls, "tokens": typical.sent + typical.written}

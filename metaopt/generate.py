@@ -52,7 +52,7 @@ class Job:
     def line(self) -> str:
         """How it stands, on one line."""
         tally, total = self.tally, self.rig.gateway.ledger.total
-        text = f"{tally.done}/{tally.papers} papers, {tally.passed} accepted"
+        text = f"{tally.done}/{tally.papers} papers, {tally.passed} passed"
         text += f", {amount(total.calls)} calls, {dollars(total.usd)}"
         if self.rig.gateway.replayed:
             text += f", {amount(self.rig.gateway.replayed)} replayed"
@@ -94,14 +94,15 @@ def summary(job: Job) -> str:
     """What came of it: yield, reasons, failures of rounds, cost, where the files are."""
     tally, total = job.tally, job.rig.gateway.ledger.total
     rate = tally.passed / tally.papers if tally.papers else 0.0
+    items = job.folder / "items.jsonl"
     pairs = [
         ("papers", str(tally.papers)),
-        ("accepted", f"{tally.passed} ({rate:.1%})"),
+        ("passed", f"{tally.passed} ({rate:.1%})"),
         ("papers by end", _counts(tally.reasons)),
-        ("rounds by end", _counts(tally.outcomes)),
+        ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
-        ("items", str(job.folder / "items.jsonl")),
+        ("items", f"{_lines(items)} kept in {items}"),
         ("papers' files", str(job.folder / "papers")),
     ]  # fmt: skip
     lines = [f"{name:<16}{text}" for name, text in pairs]
@@ -166,5 +167,12 @@ def _freeze_harness(folder: Path, origin: Origin) -> None:
     write_json(path, {"commit": origin.commit, "tree": origin.tree})
 
 
-def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "none"
+def _counts(counts: Counter[str], **names: str) -> str:
+    """Most frequent first; ``names`` says it better than the record does."""
+    said = (f"{n} {names.get(name, name.replace('_', ' '))}" for name, n in counts.most_common())
+    return ", ".join(said) or "none"
+
+
+def _lines(path: Path) -> int:
+    with open(path, encoding="utf-8") as file:
+        return sum(1 for _ in file)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from inner_agent.errors import UserError
 from inner_agent.generate import Origin
-from inner_agent.settings import read_toml
 from metaopt.config import BUILTIN, Harness
+from metaopt.record import find, open_record
 from metaopt.repo import HarnessRepo, read_folder
 
 
@@ -15,8 +15,8 @@ def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin
     """Write the harness that ``wanted`` names below ``folder``, in a folder named by its tree.
 
     ``wanted``: ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a
-    folder with a ``harness.py``, ``RUN:best`` or ``RUN:NUMBER``, or a branch or commit of
-    ``harness.repo``.  Raises ``UserError`` when it names nothing.
+    folder with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or
+    commit of ``harness.repo``.  Raises ``UserError`` when it names nothing.
     """
     source = _source(harness, wanted)
     with (
@@ -37,10 +37,12 @@ def _changed(repo: HarnessRepo, change: Path) -> str:
 
 def _source(harness: Harness, wanted: str | None) -> Harness:
     """Where to fetch from: ``harness`` itself when ``wanted`` is a change of it (or nothing)."""
+    if wanted is not None and Path(wanted, "run.db").is_file():
+        raise UserError(f"--harness {wanted}: a run; name its candidate, as in {wanted}:best")
     if wanted is None or Path(wanted).is_dir() or _is_diff(wanted):
         return harness
     run, colon, candidate = wanted.rpartition(":")
-    if colon and Path(run, "harness.git").is_dir():
+    if colon:  # no branch's name has one
         return _of_run(Path(run), candidate)
     if harness.repo == BUILTIN:
         raise UserError(
@@ -60,9 +62,11 @@ def _is_diff(wanted: str) -> bool:
 
 
 def _of_run(run: Path, candidate: str) -> Harness:
-    """``refs`` are as ``metaopt.repo`` names them."""
-    config = Harness.model_validate(read_toml(run / "config.toml").get("harness", {}))
-    ref = "refs/heads/best" if candidate == "best" else f"refs/candidates/{candidate}"
-    return config.model_copy(
-        update={"repo": str((run / "harness.git").resolve()), "ref": ref, "patch": ""}
+    """``ref`` is as ``metaopt.repo`` names it."""
+    if not (run / "run.db").is_file():
+        raise UserError(f"--harness {run}:{candidate}: {run} isn't a run")
+    record = open_record(run)
+    repo, ref = (run / "harness.git").resolve(), find(record, candidate).made().id
+    return record.config.harness.model_copy(
+        update={"repo": str(repo), "ref": f"refs/candidates/{ref}", "patch": ""}
     )

@@ -21,7 +21,7 @@ from inner_agent.gateway import Gateway
 from inner_agent.llm import LLM
 from inner_agent.papers import Paper, file_name, find_papers, read_paper
 from inner_agent.patience import with_patience
-from inner_agent.run_paper import PaperResult, Rig, run_paper
+from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
 from inner_agent.sandbox import choose_mode, precompile
 from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
@@ -74,34 +74,33 @@ class Lab:
     ) -> dict[str, PaperResult]:
         """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
         done = self.store.results(candidate.id, part, i)
-        harness = await self._export(candidate)
         async with asyncio.TaskGroup() as group:
             for paper in papers:
                 if paper.id in done:
                     self.monitor.paper_done(i)
                 else:
-                    group.create_task(self._rollout(i, candidate, part, paper, harness, done))
+                    group.create_task(self._rollout(i, candidate, part, paper, done))
         return {p.id: done[p.id] for p in papers}
 
     async def _export(self, candidate: Candidate) -> Path:
-        harness = self.repo.export(candidate.commit, self.folder / "trees")
+        harness = self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
         async with self.compiling:
             if not (harness / "__pycache__").exists():
                 await precompile(self.rig.mode, harness, self.config.limits)
         return harness
 
     async def _rollout(
-        self, i: int, candidate: Candidate, part: str, paper: Paper, harness: Path,
-        done: dict[str, PaperResult],
-    ) -> None:  # fmt: skip
+        self, i: int, candidate: Candidate, part: str, paper: Paper, done: dict[str, PaperResult]
+    ) -> None:
+        sample = f"{candidate.tree[:16]}/{part}/{i}"
+        text = read_paper(paper, self.config.papers.max_paper_tokens)
+
+        async def work() -> Rollout:
+            harness = await self._export(candidate)  # a cache: somebody may have tidied up
+            return await run_paper(self.rig, harness, text, sample, fresh=part != "train")
+
         async with self.slots:
-            text = read_paper(paper, self.config.papers.max_paper_tokens)
-            rollout = await with_patience(
-                lambda: run_paper(
-                    self.rig, harness, text, f"{candidate.tree[:16]}/{part}/{i}",
-                    fresh=part != "train",
-                )
-            )  # fmt: skip
+            rollout = await with_patience(work)
         path = self.trajectory_path(i, candidate.id, part, paper.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Before the result: what is recorded as done has its trajectory on disk.
@@ -140,7 +139,7 @@ def open_lab(
     Raises ``UserError`` when another process is on it, when the config isn't the run's, when
     papers or split don't fit, or when real endpoints would run without a jail.
     """
-    mode = choose_mode(config)
+    mode, folder = choose_mode(config), folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -149,6 +148,7 @@ def open_lab(
         held = undo.enter_context(lock(folder))
         frozen = folder / "config.toml"
         if frozen.exists():
+            _check_whole(folder)
             refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
         split = loop_papers(config, folder)
         store = Store(folder / "run.db")
@@ -162,9 +162,20 @@ def open_lab(
         _freeze_config(frozen, config)  # last: a run that never opened holds nobody to its config
         monitor.iterations = config.search.iterations
         rig = Rig(config, gateway, mode, folder / "papers")
-        smoke = Smoke(mode, config.limits)
+        smoke = Smoke(mode, config.limits, folder / "smoke")
         undo.pop_all()
         return Lab(folder, config, store, state, repo, gateway, rig, split, smoke, monitor, held)
+
+
+def _check_whole(folder: Path) -> None:
+    """A run that was opened before has all its parts; without one, going on would start anew."""
+    for name in ("run.db", "calls.db", "harness.git/HEAD"):
+        path = folder / name
+        if not path.exists() or not path.stat().st_size:
+            raise UserError(
+                f"{path}: missing or empty, so this run can't go on; restore it from a copy, or"
+                " give another --out"
+            )
 
 
 def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:

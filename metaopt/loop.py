@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from inner_agent.errors import UserError
 from inner_agent.papers import Paper
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
@@ -36,6 +37,8 @@ async def optimize(lab: Lab) -> None:
     policy = PaperPolicy(lab.config.search.temperature)
     decided = {i: asyncio.Event() for i in range(first, last + 1)}
     lab.monitor.first = first - 1
+    if first == 1 and (problems := await lab.smoke(lab.repo.read(lab.repo.baseline))):
+        raise UserError(f"the baseline harness doesn't run: {problems[0]}")
     try:
         async with asyncio.TaskGroup() as group:
             for i in range(first, last + 1):

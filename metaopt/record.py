@@ -1,6 +1,8 @@
 """A run as readers see it: opened without a lock and never written to, finished or running."""
 
 import fcntl
+import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,6 +14,7 @@ from inner_agent.calls import CallStore, Usage
 from inner_agent.errors import UserError
 from metaopt.config import RunConfig, load_config
 from metaopt.history import HistoryEntry
+from metaopt.population import Candidate, best
 from metaopt.repo import HarnessRepo
 from metaopt.state import State, replay
 from metaopt.store import Event, Store
@@ -46,10 +49,26 @@ class RunRecord:
         return HarnessRepo(path, self.config.harness)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An iteration that somebody asked for, and its candidate if it came to one."""
+
+    id: int
+    candidate: Candidate | None
+
+    def made(self) -> Candidate:
+        """The candidate.  Raises ``UserError`` when the iteration has none."""
+        if self.candidate is None:
+            raise UserError(f"iteration {self.id} made no candidate; --analysis may say why")
+        return self.candidate
+
+
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
     database = folder / "run.db"
     if not database.is_file():
+        if (folder / "results.db").is_file():
+            raise UserError(f"{folder}: a data set of metaopt generate, not a run; see items.jsonl")
         raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
     config = load_config(folder / "config.toml")
     try:
@@ -65,6 +84,28 @@ def open_record(folder: Path) -> RunRecord:
     state = replay(events)
     state.advance_all()
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def find(record: RunRecord, name: str) -> Found:
+    """The candidate that ``name`` (a number, ``best``, ``baseline``) means.
+
+    Raises ``UserError`` when the run has none of that name.
+    """
+    if name == "best":
+        top = best(record.state.population)
+        return Found(top.id, top)
+    ident = 0 if name == "baseline" else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else -1
+    if ident not in record.stages:
+        last = max(record.stages)
+        raise UserError(f"{record.folder}: no candidate {name!r}; give best, or a number to {last}")
+    if ident in record.state.candidates:
+        return Found(ident, record.state.candidates[ident])
+    stages = record.stages[ident]  # it was made, but isn't validated, or never was to be
+    made = stages.get("implemented")
+    if made is None:
+        return Found(ident, None)
+    parent = stages["selected"]["parent"]
+    return Found(ident, Candidate(ident, parent, made["commit"], made["tree"], made["summary"]))
 
 
 def usage(folder: Path) -> dict[str, Usage]:
@@ -86,3 +127,11 @@ def running_process(folder: Path) -> str | None:
     except BlockingIOError:
         return (folder / "lock").read_text(encoding="utf-8").strip() or "unknown"
     return None
+
+
+def stop_reason(folder: Path) -> str | None:
+    """Why the run's last process stopped before the end, or ``None`` where it left no word."""
+    try:
+        return str(json.loads((folder / "stopped.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

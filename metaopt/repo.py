@@ -116,9 +116,12 @@ class HarnessRepo:
         self.read(made)  # refuses symbolic links and other modes
         return made
 
-    def export(self, commit: str, folder: Path) -> Path:
-        """Write the harness at ``commit`` below ``folder`` once; returns its own folder."""
-        target = folder / self.tree_id(commit)
+    def export(self, commit: str, folder: Path, tree: str | None = None) -> Path:
+        """Write the harness at ``commit`` below ``folder`` once; returns its own folder.
+
+        ``tree`` is ``tree_id(commit)`` where that is known: then nothing but a look is needed.
+        """
+        target = folder / (tree or self.tree_id(commit))
         if not target.exists():
             write_tree(self.read(commit), target)
         return target

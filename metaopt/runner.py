@@ -1,8 +1,12 @@
 """Start or resume a run: open its folder, loop, stop cleanly, say how to go on."""
 
 import asyncio
+import json
 import shlex
 import signal
+import sqlite3
+import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,8 @@ from metaopt.lab import Lab, open_lab
 from metaopt.loop import optimize
 from metaopt.monitor import Monitor
 from metaopt.view import live
+
+STOPPED = "stopped.json"  # why a run stopped before its end, for those who ask later
 
 
 class Stopped(Exception):
@@ -26,10 +32,20 @@ class Stopped(Exception):
 def run(config: RunConfig, folder: Path) -> Path:
     """Run what is owed below ``folder``, with a live view on a terminal.
 
-    Raises ``UserError`` for bad input and ``Stopped`` (3: budget, 4: provider, 130: interrupted).
+    Raises ``UserError`` for bad input and ``Stopped`` (3: budget, 4: provider or jail, 5: disk,
+    130: interrupted).
     """
     lab = open_lab(config, folder, Monitor())
-    run_until_stopped(_watched(lab))
+    if lab.rig.mode == "none":
+        print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
+    note = folder / STOPPED
+    note.unlink(missing_ok=True)
+    try:
+        run_until_stopped(_watched(lab))
+    except Stopped as stop:
+        said = {"reason": stop.reason, "status": stop.status, "at": time.time()}
+        note.write_text(json.dumps(said), encoding="utf-8")
+        raise
     return folder
 
 
@@ -73,7 +89,14 @@ async def _cancelled_by_signals(work: Coroutine[Any, Any, None]) -> None:
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one thing to tell the user: what is refused first, then what ran out, then faults."""
-    for kind, status in ((UserError, 0), (BudgetExhausted, 3), (ProviderError, 4)):
+    kinds = (
+        (UserError, 0),
+        (BudgetExhausted, 3),
+        (ProviderError, 4),
+        (OSError, 5),
+        (sqlite3.Error, 5),
+    )
+    for kind, status in kinds:
         found = group.subgroup(kind)
         while isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]  # type: ignore[assignment]

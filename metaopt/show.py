@@ -4,34 +4,19 @@ import re
 import shlex
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 from metaopt.analyzer import Diagnosis
 from metaopt.config import BUILTIN
-from metaopt.population import Candidate, best, shrunk_rates
-from metaopt.record import RunRecord, open_record
+from metaopt.population import Candidate, shrunk_rates
+from metaopt.record import Found, RunRecord, find, open_record
 from metaopt.status import SIMULATED
 from metaopt.store import Store
 from metaopt.text import clean, grid, one_line, pooled, render
 
 Results = Mapping[str, PaperResult]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An iteration that somebody asked for, and its candidate if it came to one."""
-
-    id: int
-    candidate: Candidate | None
-
-    def made(self) -> Candidate:
-        """The candidate.  Raises ``UserError`` when the iteration has none."""
-        if self.candidate is None:
-            raise UserError(f"iteration {self.id} made no candidate; --analysis may say why")
-        return self.candidate
 
 
 def show_candidate(
@@ -42,7 +27,7 @@ def show_candidate(
     Raises ``UserError`` for an unknown run or candidate, and for what it doesn't have.
     """
     record = open_record(folder)
-    found = _find(record, candidate)
+    found = find(record, candidate)
     parts = []
     if analysis:
         parts.append(_analysis(record, found))
@@ -57,16 +42,19 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
     """Clone the run's harnesses into ``target`` with a branch at the candidate, and write
     ``target``.diff, the same as one patch against the baseline.
 
-    Raises ``UserError`` when either is there already.
+    Raises ``UserError`` when either is there already or can't be made.
     """
     record = open_record(folder)
-    chosen = _find(record, candidate).made()
+    chosen = find(record, candidate).made()
     patch = target.with_name(f"{target.name}.diff")
     if patch.exists():
         raise UserError(f"{patch}: exists; name a new folder")
     branch = f"metaopt/{_branch_word(folder)}-{chosen.id}"
     with closing(record.repo()) as repo:
-        repo.checkout(chosen.commit, branch, target.resolve())
+        try:
+            repo.checkout(chosen.commit, branch, target.resolve())
+        except OSError as e:
+            raise UserError(f"{target}: can't be made ({e.strerror}); name a new folder") from None
         text = repo.diff(repo.baseline, chosen.commit)
     head = f"{target}: git repository, branch {branch}: candidate {chosen.id}, {pooled(chosen)}"
     if record.config.simulated:
@@ -78,25 +66,7 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
     return f"{head}\n{patch}: all its changes to the baseline\nTo apply them:  {apply}"
 
 
-def _find(record: RunRecord, name: str) -> _Found:
-    if name == "best":
-        top = best(record.state.population)
-        return _Found(top.id, top)
-    ident = 0 if name == "baseline" else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else -1
-    if ident not in record.stages:
-        last = max(record.stages)
-        raise UserError(f"{record.folder}: no candidate {name!r}; give best, or a number to {last}")
-    if ident in record.state.candidates:
-        return _Found(ident, record.state.candidates[ident])
-    stages = record.stages[ident]  # it was made, but isn't validated, or never was to be
-    made = stages.get("implemented")
-    if made is None:
-        return _Found(ident, None)
-    parent = stages["selected"]["parent"]
-    return _Found(ident, Candidate(ident, parent, made["commit"], made["tree"], made["summary"]))
-
-
-def _overview(record: RunRecord, found: _Found) -> str:
+def _overview(record: RunRecord, found: Found) -> str:
     stages = record.stages[found.id]
     decision = stages["decided"]["entry"]["decision"] if "decided" in stages else "not decided yet"
     lines = [f"candidate {found.id}" + (f"   {SIMULATED}" if record.config.simulated else "")]
@@ -122,13 +92,13 @@ def _overview(record: RunRecord, found: _Found) -> str:
 def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:
     if candidate.parent is None:
         raise UserError("the baseline differs from nothing; name another candidate")
-    parent = _find(record, str(candidate.parent)).made()
+    parent = find(record, str(candidate.parent)).made()
     with closing(record.repo()) as repo:
         before = repo.baseline if from_baseline else parent.commit
         return repo.diff(before, candidate.commit).rstrip()
 
 
-def _analysis(record: RunRecord, found: _Found) -> str:
+def _analysis(record: RunRecord, found: Found) -> str:
     stages = record.stages[found.id]
     if "diagnosed" not in stages:
         why = stages.get("decided", {}).get("entry", {}).get("decision", "not there yet")
@@ -146,7 +116,7 @@ def _analysis(record: RunRecord, found: _Found) -> str:
     return clean("\n\n".join(lines))
 
 
-def _predictions(record: RunRecord, found: _Found, d: Diagnosis) -> list[str]:
+def _predictions(record: RunRecord, found: Found, d: Diagnosis) -> list[str]:
     """What was predicted, and what validation found (other papers: the two don't compare)."""
     lines = [
         f"Predicted, on its training papers: fixes {', '.join(d.predicted_fixes) or 'none'};"

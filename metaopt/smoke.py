@@ -33,9 +33,11 @@ for path in sys.argv[1:]:
 class Smoke:
     """``await smoke(tree)`` lists what is wrong with a harness that is about to be evaluated."""
 
-    def __init__(self, mode: Mode, limits: Limits) -> None:
-        """The jail and the limits of the run; items and chats are cut down."""
-        self._folder = Path(tempfile.mkdtemp(prefix="metaopt-smoke-"))
+    def __init__(self, mode: Mode, limits: Limits, folder: Path) -> None:
+        """The jail and the limits of the run, items and chats cut down; ``folder`` is scratch."""
+        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+        folder.mkdir(parents=True)
+        self._folder = folder
         config = _config(limits)
         gateway = Gateway(config, CallStore(":memory:"), {"simulator": Simulator(0)})
         self._rig = Rig(config, gateway, mode, self._folder / "papers")
@@ -65,6 +67,7 @@ class Smoke:
         child = sandbox.start(self._rig.mode, script, mounts, self._rig.config.limits)
         try:
             status = await child.wait(self._rig.config.limits.idle_s)
+            child.raise_if_jail_failed()
         finally:
             errors = child.close()
         if status == 0:

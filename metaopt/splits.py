@@ -20,8 +20,12 @@ PARTS = ("train", "val", "test")
 def make_split(papers: Mapping[str, Paper], sizes: Mapping[str, int], seed: int) -> dict[str, Any]:
     """Draw disjoint parts, each with the topics' shares of the whole as nearly as counts allow.
 
-    Raises ``UserError`` when there are too few papers.
+    Raises ``UserError`` when there are too few papers, for a part that the loop needs and that
+    would be empty, and when one text would be in two parts.
     """
+    for part in ("train", "val"):
+        if sizes[part] < 1:
+            raise UserError(f"split: {part} = {sizes[part]}; the loop needs 1 paper or more there")
     wanted = sum(sizes.values())
     if wanted > len(papers):
         raise UserError(f"split: {wanted} papers wanted, {len(papers)} there; ask for fewer")
@@ -36,13 +40,16 @@ def make_split(papers: Mapping[str, Paper], sizes: Mapping[str, int], seed: int)
         shares = _shares({name: len(left[name]) for name in sorted(left)}, sizes[part])
         drawn = {name: [left[name].pop() for _ in range(n)] for name, n in shares.items()}
         split[part] = [{"id": p.id, "sha256": p.sha256} for p in _interleaved(drawn, rng)]
+    _refuse_twins(split)
     return split
 
 
 def write_split(split: dict[str, Any], path: Path) -> None:
-    """Write a split, one paper a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+    """Write a split.  Raises ``UserError`` when its folder isn't there."""
+    try:
+        path.write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{path}: can't be written ({e.strerror})") from None
 
 
 def read_split(path: Path, papers: Mapping[str, Paper]) -> dict[str, list[Paper]]:
@@ -67,6 +74,19 @@ def read_split(path: Path, papers: Mapping[str, Paper]) -> dict[str, list[Paper]
         if not split[part]:
             raise UserError(f"{path}: {part} is empty; make a split with metaopt split")
     return split
+
+
+def _refuse_twins(split: Mapping[str, Any]) -> None:
+    """The same text under two ids would let a part see another's papers."""
+    seen: dict[str, tuple[str, str]] = {}
+    for part in PARTS:
+        for row in split[part]:
+            where, twin = seen.setdefault(row["sha256"], (part, row["id"]))
+            if where != part:
+                raise UserError(
+                    f"split: {twin!r} ({where}) and {row['id']!r} ({part}) are the same text;"
+                    " remove one of them"
+                )
 
 
 def _part(

@@ -7,7 +7,7 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.population import best, shrunk_rates
-from metaopt.record import RunRecord, open_record, running_process, usage
+from metaopt.record import RunRecord, open_record, running_process, stop_reason, usage
 from metaopt.text import (
     amount,
     dollars,
@@ -37,7 +37,7 @@ def summary(folder: Path) -> str:
         ("baseline", pooled(record.state.candidates[0])),
         ("best", _best(record)),
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
-        ("time", f"{duration(record.times[1] - record.times[0])} from first to last event"),
+        ("time", _time(record)),
     ]
     head = record.folder.resolve().name
     if record.config.simulated:
@@ -60,7 +60,8 @@ def history(folder: Path) -> str:
         return "no iteration is decided yet"
     note = "simulated\n" if record.config.simulated else ""
     more = f"metaopt show {shlex.quote(str(folder))} NUMBER --analysis (--diff, --papers)"
-    return f"{note}{render(table)}\n\n{more}"
+    rates = "parent's rate: the parent run again on the same papers in that iteration"
+    return f"{note}{render(table)}\n{rates}\n\n{more}"
 
 
 def _decision_line(entry: HistoryEntry) -> str:
@@ -75,8 +76,10 @@ def _decision_line(entry: HistoryEntry) -> str:
 def _state(record: RunRecord, decided: int) -> str:
     process = running_process(record.folder)
     if process is None:
-        wanted = record.config.search.iterations
-        return "finished" if decided >= wanted else "stopped before its end"
+        if decided >= record.config.search.iterations:
+            return "finished"
+        reason = stop_reason(record.folder)
+        return f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
     doing = [
         f"{i} {DOING.get(list(stages)[-1], '')}"
         for i, stages in sorted(record.stages.items())
@@ -88,11 +91,13 @@ def _state(record: RunRecord, decided: int) -> str:
 def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
     outcomes = Counter(d.decision.partition(":")[0] for d in decisions)
     failed = Counter(_failed_stage(record, d) for d in decisions if d.decision.startswith("failed"))
-    text = f"{len(decisions)} of {record.config.search.iterations} decided: "
-    text += f"{outcomes['accepted']} accepted, {outcomes['rejected']} rejected"
+    decided, wanted = len(decisions), record.config.search.iterations
+    text = f"{decided} of {wanted}" if decided <= wanted else str(decided)
+    text += f" decided: {outcomes['accepted']} accepted, {outcomes['rejected']} rejected"
     text += f", {outcomes['failed']} failed"
     stages = ", ".join(f"{stage} {n}" for stage, n in sorted(failed.items()))
-    return f"{text} ({stages})" if stages else text
+    text += f" ({stages})" if stages else ""
+    return f"{text}; search.iterations is now {wanted}" if decided > wanted else text
 
 
 def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
@@ -132,16 +137,23 @@ def _total(
     return "all", calls, sent, cached, written, sum(row[5] for row in rows)
 
 
+def _time(record: RunRecord) -> str:
+    length = duration(record.times[1] - record.times[0])
+    return f"{length} from the first to the last thing recorded, pauses included"
+
+
 def _next_commands(record: RunRecord) -> list[str]:
+    """Only commands that have something to show."""
     folder = shlex.quote(str(record.folder))
     config = shlex.quote(str(record.folder / "config.toml"))
-    commands = {
-        "what was tried": f"metaopt show {folder}",
-        "the winner's diff": f"metaopt show {folder} best --diff",
-        "the figure": f"metaopt plot {folder} --out F.png",
-        "take the winner": f"metaopt checkout {folder} DIR",
-        "go on": f"metaopt run {config} --out {folder}",
-    }
-    if len(record.decisions) >= record.config.search.iterations:
-        commands.popitem()
+    commands = {}
+    if record.decisions:
+        commands["what was tried"] = f"metaopt show {folder}"
+    if any(d.mutant_rate is not None for d in record.decisions):
+        commands["the figure"] = f"metaopt plot {folder} --out F.png"
+    if best(record.state.population).id:
+        commands["the winner's diff"] = f"metaopt show {folder} best --diff"
+        commands["take the winner"] = f"metaopt checkout {folder} DIR"
+    if len(record.decisions) < record.config.search.iterations:
+        commands["go on"] = f"metaopt run {config} --out {folder}"
     return [f"{what:<20}{command}" for what, command in commands.items()]

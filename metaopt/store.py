@@ -117,7 +117,10 @@ class Store:
 
 def lock(folder: Path) -> IO[str]:
     """Hold a run for this process.  Raises ``UserError`` naming the process that has it."""
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115  (held while we run)
+    try:
+        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115  (held while we run)
+    except OSError as e:
+        raise UserError(f"{folder}: can't be written to ({e.strerror})") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

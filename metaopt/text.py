@@ -48,7 +48,9 @@ def amount(count: float) -> str:
 
 
 def dollars(usd: float) -> str:
-    """USD to the cent, or to two digits below one."""
+    """USD to the cent; to two digits below ten cents, to the dollar from a thousand on."""
+    if usd >= 1000:
+        return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +19,14 @@ from scipy.stats import binomtest
 
 from analysis.cli import app
 from inner_agent.calls import CallStore
+from inner_agent.errors import JailFailed, UserError
 from inner_agent.llm import Reply
 from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
-from metaopt.config import freeze, load_config
+from metaopt.config import Harness, freeze, load_config
+from metaopt.harnesses import export_harness
 from metaopt.monitor import Monitor
+from metaopt.record import open_record
 from metaopt.repo import HarnessRepo
 from metaopt.state import replay
 from metaopt.statistics import wilson
@@ -73,6 +77,7 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(write_config(tmp_path_factory.mktemp("input") / "x"))
     folder.joinpath("config.toml").write_text(freeze(config))
     repo = HarnessRepo(folder / "harness.git", config.harness)
+    repo.keep(0, repo.baseline)
     store = Store(folder / "run.db")
     base = {"commit": repo.baseline, "tree": repo.tree_id(repo.baseline), "simulated": True}
     store.append(Event(0, "opened", base))
@@ -190,6 +195,20 @@ def test_status_of_a_running_run_names_process_and_stage(run: Path, capsys: Capt
     assert "(4 on training papers)" in out
 
 
+def test_status_says_why_the_run_stopped(run: Path, capsys: Capture) -> None:
+    (run / "stopped.json").write_text('{"reason": "budget.calls = 300 is near", "status": 3}')
+    _, out, _ = ask(capsys, "status", run)
+    assert "state       stopped (budget.calls = 300 is near)" in out
+
+
+def test_a_data_set_is_no_run(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "results.db").touch()
+    for command in (["status"], ["show"], ["plot", "--out", tmp_path / "f.png"]):
+        status, _, err = ask(capsys, command[0], tmp_path, *command[1:])
+        assert status == 2
+        assert "a data set" in err
+
+
 def test_reading_writes_nothing(run: Path, tmp_path: Path, capsys: Capture) -> None:
     def contents() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and "-" not in p.suffix}
@@ -211,6 +230,7 @@ def test_show_lists_all_iterations(run: Path, capsys: Capture) -> None:
     assert status == 0
     assert rows["1"].split()[:5] == ["1", "0", "accepted", "25%", "75%"]
     assert "failed: no change" in rows["3"]
+    assert "parent's rate: the parent run again on the same papers" in out
 
 
 def test_show_best_tells_where_it_comes_from_and_how_it_does(run: Path, capsys: Capture) -> None:
@@ -271,6 +291,9 @@ def test_show_analysis_puts_the_prediction_beside_what_was_measured(
         (["show", "RUN", "--diff"], "of which candidate?"),
         (["status", "RUN/trees"], "not a run's folder"),
         (["plot", "RUN", "--out", "x.gif"], "write it as one of .pdf, .png, .svg"),
+        (["plot", "RUN", "--out", "x.png", "--data", "x.txt"], "write it as one of .csv"),
+        (["plot", "RUN", "--out", "RUN/nowhere/x.png"], "no folder"),
+        (["checkout", "RUN", "RUN/run.db"], "name a new folder"),
     ],
 )
 def test_what_cant_be_shown_is_one_line(
@@ -310,6 +333,27 @@ def test_checkout_gives_a_branch_and_a_diff_that_git_applies(
     assert ask(capsys, "checkout", run, "won")[0] == 2
 
 
+@pytest.mark.parametrize(("name", "number"), [("best", 1), ("2", 2), ("baseline", 0), ("0", 0)])
+def test_a_runs_candidate_can_be_taken_to_generate_with(
+    run: Path, tmp_path: Path, name: str, number: int
+) -> None:
+    origin = export_harness(Harness(), f"{run}:{name}", tmp_path / "out")
+    state = open_record(run).state
+    assert origin.tree == (state.candidates[number].tree or state.opened["tree"])
+    assert (origin.folder / "harness.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(":77", "no candidate '77'"), (":3", "made no candidate"), ("", "name its candidate")],
+)
+def test_a_runs_candidate_that_isnt_there_is_refused(
+    run: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        export_harness(Harness(), f"{run}{name}", tmp_path / "out")
+
+
 # Plot
 
 
@@ -317,7 +361,7 @@ def test_checkout_gives_a_branch_and_a_diff_that_git_applies(
 def test_plot_writes_the_figure_and_its_numbers(
     run: Path, tmp_path: Path, capsys: Capture, suffix: str
 ) -> None:
-    figure, data = tmp_path / f"new/f.{suffix}", tmp_path / "f.csv"
+    figure, data = tmp_path / f"f.{suffix}", tmp_path / "f.csv"
     status, out, _ = ask(capsys, "plot", run, "--out", figure, "--data", data)
     assert status == 0
     assert "(simulated)" in out
@@ -345,7 +389,10 @@ def test_plot_of_a_run_without_decisions_says_so(
     status, _, err = ask(capsys, "plot", run, "--out", tmp_path / "f.png")
     assert status == 2
     assert "no candidate has been validated yet" in err
-    assert "still the baseline" in ask(capsys, "status", run)[1]
+    out = ask(capsys, "status", run)[1]
+    assert "still the baseline" in out
+    assert "metaopt run" in out
+    assert not any(f"metaopt {word}" in out for word in ("show", "plot", "checkout"))
 
 
 @pytest.mark.parametrize(("passes", "papers"), [(0, 25), (3, 25), (25, 25), (212, 500), (0, 1)])
@@ -421,7 +468,7 @@ def test_estimate_follows_the_config_and_shows_what_it_rests_on(
     low, typical, high = (float(cell.lstrip("$")) for cell in rows["challenger"].split()[-3:])
     assert 0 < low < typical < high
     assert "published: 3 to 5, mean 6.6" in out
-    assert "No price is set" not in out
+    assert "Counted as free" not in out
     twice = ask(capsys, "estimate", config, "--set", "search.iterations=8")[1]
     assert float(rows_of(twice)["challenger"].split()[-1].lstrip("$")) == pytest.approx(
         2 * high, abs=0.02
@@ -432,7 +479,20 @@ def test_estimate_warns_of_a_budget_that_wont_do(tmp_path: Path, capsys: Capture
     config = write_config(tmp_path)
     _, out, _ = ask(capsys, "estimate", config, "--set", "budget.calls=10")
     assert "budget.calls = 10 is likely to stop the run" in out
-    assert "No price is set" in out
+    assert "Counted as free" not in out
+
+
+def test_estimate_names_real_roles_that_cost_nothing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    config = write_config(tmp_path, "http://127.0.0.1:9/v1", "price = { input = 1.0 }")
+    config.write_text(config.read_text().replace("iterations = 4", "iterations = 4000"))
+    free = "models.judge.price={ input = 0, output = 0 }"
+    _, out, _ = ask(capsys, "estimate", config, "--set", free)
+    assert "Counted as free, for the price is 0 or isn't set: judge; set" in out
+    assert "\nquality_verifier " in out
+    assert "…" not in out
 
 
 # Doctor
@@ -536,12 +596,72 @@ def test_doctor_names_bad_papers_split_harness_and_config(
     )
     assert status == 1
     assert "metaopt split --papers" in rows["split"]
+    assert "--train 4 --val 2 --test 2" in rows["split"]
     assert "FAILS" in rows["harness"]
+    assert "--set harness.repo=REPO" in rows["harness"]
     status, rows = diagnose("--no-paper", "--set", f"papers.path={nowhere}")
     assert "no such folder" in rows["papers"]
     status, rows = diagnose("--set", "papers.pth=x")
     assert status == 1
     assert "did you mean 'path'" in rows["config"]
+    status, rows = diagnose("--set", "papers.path=$NOT_SET_ANYWHERE")
+    assert "export NOT_SET_ANYWHERE=..." in rows["config"]
+
+
+def test_doctor_names_the_harness_key_at_fault(
+    diagnose: Callable[..., Any], tmp_path: Path, fake_openai: FakeOpenAI
+) -> None:
+    fake_openai.reply = called
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    (mine / "harness.py").write_text("raise SystemExit('no luck')\n")
+    git(mine, "add", "-A")
+    git(mine, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x")
+    repo = ("--set", f"harness.repo={mine}")
+    assert (
+        "harness.ref=REF" in diagnose("--no-paper", *repo, "--set", "harness.ref=x")[1]["harness"]
+    )
+    _, rows = diagnose("--no-paper", *repo, "--set", "harness.subdir=x")
+    assert "harness.subdir=SUBDIR" in rows["harness"]
+    (mine / "more.py").touch()
+    status, rows = diagnose(*repo, "--set", 'harness.fixed=["clint.py"]')
+    assert status == 1
+    assert "'clint.py' matches no file of the harness (harness.py)" in rows["harness.fixed"]
+    assert "not in the run: more.py" in rows["harness.repo"]
+    assert 'crashed (its last line on stderr: "no luck")' in rows["one-paper"]
+    assert "10 papers, but the training part has 4" in rows["search.minibatch"]
+
+
+def test_doctor_does_not_blame_the_harness_for_a_jail_that_fails(
+    diagnose: Callable[..., Any], fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise JailFailed("the jail did not start (no luck)")
+
+    fake_openai.reply = called
+    monkeypatch.setattr("metaopt.doctor.run_paper", fails)
+    status, rows = diagnose()
+    assert status == 1
+    assert "the jail did not start" in rows["sandbox"]
+    assert "one-paper" not in rows
+
+
+def test_a_split_that_cant_be_used_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    papers = write_config(tmp_path).parent / "papers"
+    given = ["split", "--papers", papers, "--out", tmp_path / "new.json", "--val", "2", "--test"]
+    assert "train = 0" in ask(capsys, *given, "0", "--train", "0")[2]
+    assert ask(capsys, *given, "2", "--train", "4")[0] == 0
+    given[4] = tmp_path / "nowhere/new.json"
+    assert "can't be written" in ask(capsys, *given, "2", "--train", "4")[2]
+    for paper in papers.iterdir():
+        paper.write_text("the same")
+    given[4] = tmp_path / "newer.json"
+    assert "are the same text" in ask(capsys, *given, "2", "--train", "4")[2]
+
+
+def test_version(capsys: Capture) -> None:
+    assert ask(capsys, "--version")[:2] == (0, f"metaopt {version('metaopt')}\n")
 
 
 def test_doctor_takes_a_paper_through_with_the_models(
