@@ -116,6 +116,8 @@ class OpenAIEndpoint:
             except openai.APIStatusError as e:
                 kind = RequestRejected if e.status_code in (400, 413, 422) else ProviderError
                 raise kind(f"endpoints.{self.name}: {_short(e)}") from None
+            except openai.APIConnectionError as e:  # its own text says "timed out" of a refusal too
+                raise ProviderError(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
             except (openai.OpenAIError, ValueError) as e:  # ValueError: the body wasn't JSON
                 raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
         return _reply(answer, self.name)
@@ -128,6 +130,8 @@ class OpenAIEndpoint:
             return [m.id async for m in self._client.models.list()]
         except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
             raise EndpointRefused(f"endpoints.{self.name}: key refused ({_short(e)})") from None
+        except openai.APIConnectionError as e:
+            raise ProviderError(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
         except (openai.OpenAIError, ValueError) as e:
             raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
 
@@ -211,5 +215,5 @@ def _first_logprobs(choice: Any) -> dict[str, float]:
     return {t.token: t.logprob for t in content[0].top_logprobs} if content else {}
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -147,7 +147,7 @@ class HarnessRepo:
         else:
             commit = self._fetch(harness)
         if harness.patch:
-            commit = self.apply(commit, _read_patch(harness.patch), harness.patch)
+            commit = self.apply(commit, _read_patch(harness.patch), Path(harness.patch).name)
         where = self._subdir or "its top"
         try:
             found = "harness.py" in self.read(commit)
