@@ -7,8 +7,9 @@ that can be deleted (trees/, papers/).
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -149,7 +150,7 @@ def open_lab(
         frozen = folder / "config.toml"
         if frozen.exists():
             _check_whole(folder)
-            refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
+            _same_config_or_nothing_paid(folder, frozen, config)
         split = loop_papers(config, folder)
         store = Store(folder / "run.db")
         undo.callback(store.close)
@@ -176,6 +177,19 @@ def _check_whole(folder: Path) -> None:
                 f"{path}: missing or empty, so this run can't go on; restore it from a copy, or"
                 " give another --out"
             )
+
+
+def _same_config_or_nothing_paid(folder: Path, frozen: Path, config: RunConfig) -> None:
+    """Refuse another config, unless no reply was ever recorded: then the run begins anew."""
+    try:
+        refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
+    except UserError:
+        with closing(CallStore(folder / "calls.db", readonly=True)) as calls:
+            if calls.usage_by_role():
+                raise
+        shutil.rmtree(folder / "harness.git")
+        for path in (*folder.glob("run.db*"), frozen):
+            path.unlink()
 
 
 def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:

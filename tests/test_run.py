@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_openai import Body, FakeOpenAI, completion
 
 from inner_agent.llm import Reply, Request
@@ -190,3 +192,47 @@ def test_the_window_hides_later_decisions(tmp_path: Path) -> None:
     finally:
         lab.held.close()
         lab.store.close()
+
+
+def test_a_start_that_paid_nothing_binds_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"')
+    run = ["run", str(config), "--out", str(tmp_path / "run"), "--set", "search.iterations=1"]
+    assert invoke(app, [*run, "--set", "models.challenger.model=sim-chalenger"]) == 2
+    assert "no model 'sim-chalenger'" in capsys.readouterr().err
+    kinds = ["--set", "models.main_agent.model=sim-typo"]
+    assert invoke(app, [*run, *kinds]) == 2  # the challenger's typo came after a paid call
+    assert "started with other values of" in capsys.readouterr().err
+    other = [*run[:3], str(tmp_path / "other"), *run[4:]]
+    assert invoke(app, [*other, *kinds]) == 2
+    assert invoke(app, other) == 0  # nothing was paid for: mended, it goes
+
+
+def test_a_damaged_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"')
+    out = tmp_path / "run"
+    run = ["run", str(config), "--out", str(out), "--set", "search.iterations=1"]
+    assert invoke(app, run) == 0
+    (out / "harness.git").rename(out / "elsewhere.git")
+    capsys.readouterr()
+    assert invoke(app, run) == 2
+    assert "harness.git/HEAD: missing or empty" in capsys.readouterr().err
+    (out / "elsewhere.git").rename(out / "harness.git")
+    (out / "run.db").write_text("not a database, and long enough to be taken for one" * 99)
+    assert invoke(app, run) == 2
+    said = capsys.readouterr().err
+    assert "not a database" in said
+    assert "Traceback" not in said
+
+
+def test_caches_may_vanish_under_a_run(tmp_path: Path) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"')
+    whole, tidied = tmp_path / "whole", tmp_path / "tidied"
+    run = ["run", str(config), "--out"]
+    assert invoke(app, [*run, str(whole)]) == 0
+    assert invoke(app, [*run, str(tidied), "--set", "search.iterations=1"]) == 0
+    for cache in ("trees", "papers", "smoke"):
+        shutil.rmtree(tidied / cache, ignore_errors=True)
+    assert invoke(app, [*run, str(tidied)]) == 0
+    assert story(tidied)["events"] == story(whole)["events"]
