@@ -15,14 +15,13 @@ import typer
 from inner_agent.errors import UserError
 
 PATH = """\
-Four steps:
+Three steps:
   1. metaopt init DIR               a project of your own: config, harness repository, split
   2. metaopt run DIR/config.toml    improve the harness (again: goes on where it stopped)
-  3. metaopt plot RUN --out F.png   validation pass rate over iterations
-  4. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
+  3. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
-Before a run:   init, doctor, estimate, split, serve-local
-A run:          run, status, show, plot, checkout
+Before a run:   init, split, doctor, estimate, serve-local
+A run:          run, status, show, plot (validation pass rate over iterations), checkout
 Data:           generate
 
 `metaopt COMMAND --help` explains each."""

@@ -1,7 +1,7 @@
 """A run's folder, opened for work: config, store, repository, papers, models, jail.
 
-``populations/<run>/``: config.toml, run.db, calls.db, harness.git, trajectories/, and two caches
-that can be deleted (trees/, papers/).
+``populations/<run>/``: config.toml, run.db, calls.db, harness.git, trajectories/, and caches
+that can be deleted (trees/, papers/, synthetic-*/, smoke/).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The documentation names what there is: every config key with its default, every linked file."""
+"""The documentation names what there is: config keys with their defaults, linked files, configs."""
 
 import json
 import re
@@ -10,10 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from inner_agent.simulator.parameters import Habit, SimulatorParameters
-from metaopt.config import RESUMABLE, RunConfig
+from metaopt.config import RESUMABLE, RunConfig, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = sorted(
+    page
+    for folder in ("", "docs", "benchmarks", "populations/classics")
+    for page in (ROOT / folder).glob("*.md")
+)
 ROW = re.compile(r"^\| `(\w+)`( ↻)? \| .+ \| (.+?) \| .+ \|$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
@@ -30,8 +34,11 @@ def keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         below = tables(field.annotation)
         if not below:
-            default = "none" if field.default is None else f"`{json.dumps(field.default)}`"
-            yield path + name, "required" if field.is_required() else default
+            if field.is_required():
+                yield path + name, "required"
+            else:
+                known = field.default is not None
+                yield path + name, f"`{json.dumps(field.default)}`" if known else "none"
         elif below[0] is not SimulatorParameters:  # docs/simulator.md has them
             row = "NAME." if str(field.annotation).startswith("dict") else ""
             yield from keys(below[0], f"{path}{name}.{row}")
@@ -63,7 +70,13 @@ def test_every_simulator_parameter_is_documented(model: type[BaseModel]) -> None
     assert [name for name in model.model_fields if not re.search(rf"\b{name}\b", page)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_resolve(page: Path) -> None:
     links = [x for x in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in x]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["demo", "real-papers", "local-llama"])
+def test_shipped_configs_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAOPT_PAPERS", "/papers")
+    assert load_config(ROOT / "configs" / f"{name}.toml").search.policy == "paper"
