@@ -18,6 +18,10 @@ class ProviderError(Exception):
     """An endpoint gave no usable reply after all retries (429, 5xx, time-out, broken body)."""
 
 
+class Unreachable(ProviderError):
+    """No connection, or no answer within the time: nobody is there, or not any more."""
+
+
 class RequestRejected(ProviderError):
     """The endpoint refuses this very request (400, 422): too long or malformed; no retry helps."""
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from aiolimiter import AsyncLimiter
 
-from inner_agent.errors import EndpointRefused, ProviderError, RequestRejected
+from inner_agent.errors import EndpointRefused, ProviderError, RequestRejected, Unreachable
 
 Message = dict[str, Any]
 """One chat message in the OpenAI wire format."""
@@ -117,7 +117,7 @@ class OpenAIEndpoint:
                 kind = RequestRejected if e.status_code in (400, 413, 422) else ProviderError
                 raise kind(f"endpoints.{self.name}: {_short(e)}") from None
             except openai.APIConnectionError as e:  # its own text says "timed out" of a refusal too
-                raise ProviderError(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
+                raise Unreachable(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
             except (openai.OpenAIError, ValueError) as e:  # ValueError: the body wasn't JSON
                 raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
         return _reply(answer, self.name)
@@ -131,7 +131,7 @@ class OpenAIEndpoint:
         except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
             raise EndpointRefused(f"endpoints.{self.name}: key refused ({_short(e)})") from None
         except openai.APIConnectionError as e:
-            raise ProviderError(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
+            raise Unreachable(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
         except (openai.OpenAIError, ValueError) as e:
             raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
 

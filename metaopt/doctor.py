@@ -25,6 +25,7 @@ from inner_agent.errors import (
     EndpointRefused,
     JailFailed,
     ProviderError,
+    Unreachable,
     UserError,
 )
 from inner_agent.gateway import Gateway
@@ -203,10 +204,10 @@ async def _listed(
     except TimeoutError:
         checkup.add(what, FAIL, f"no answer within {ENDPOINT_TIMEOUT_S:g} s", mend)
         return None
+    except Unreachable as e:
+        checkup.add(what, FAIL, str(e), mend)
+        return None
     except ProviderError as e:
-        if "connection error" in str(e).lower() or "timed out" in str(e).lower():
-            checkup.add(what, FAIL, f"{e} at {endpoint.base_url}", mend)
-            return None
         checkup.add(what, WARN, f"answers, but doesn't list its models ({e})")
         return []
     checkup.add(what, OK, f"answers at {endpoint.base_url}; lists {len(models)} models")

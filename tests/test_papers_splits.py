@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
+from inner_agent.llm import Reply
 from inner_agent.papers import Paper, find_papers, read_paper
 from inner_agent.settings import INNER_ROLES
 from inner_agent.synthetic import write_papers
@@ -272,6 +275,8 @@ async def test_a_run_that_never_opened_binds_nobody(tmp_path: Path) -> None:
     assert lab.split.keys() == {"train", "val"}  # the test part is sealed
     refused(lambda: open_lab(load_config(path), out, Monitor()), "is on this run; stop it first")
     await lab.close()
+    with closing(CallStore(out / "calls.db")) as calls:  # from the first paid reply on it binds
+        calls.put(b"key", "sample", "weak", Reply("an answer"), 0.0, 0.0)
     again = load_config(path, ["seed=5"])
     refused(lambda: open_lab(again, out, Monitor()), "other values of seed;")
 

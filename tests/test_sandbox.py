@@ -6,6 +6,7 @@ The same attacks run without the jail too, where some of them succeed: so they c
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 from conftest import require
 from scripted import HONEST, Bench, Models, config, said
 
+from inner_agent import sandbox
 from inner_agent.errors import UserError
 from inner_agent.sandbox import Mode, bubblewrap_problem, choose_mode
+from inner_agent.settings import Limits
 
 SECRET = "a-key-that-no-harness-may-see"
 
@@ -193,22 +196,25 @@ async def test_memory_disk_and_cpu_are_limited(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bubblewrap")
-async def test_processes_are_limited(tmp_path: Path) -> None:
-    require(os.geteuid() != 0, "the kernel exempts root from the limit on processes")
-    tried = bench(tmp_path, "bubblewrap")
-    rollout = await tried.run(
-        """
-        try:
-            for n in range(100):
-                if os.fork() == 0:
-                    time.sleep(60)
-        except OSError:
-            say(n)
-        """
+def test_processes_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody other than root, whom the kernel exempts from this limit."""
+    usr = ("--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin")
+    libraries = ("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64")
+    monkeypatch.setattr(sandbox, "_runtime", lambda: usr + libraries)  # no interpreter of root's
+    user: dict[str, Any] = (
+        {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     )
-    [[forked]] = said(rollout)
-    assert 8 < forked < 64
-    await tried.rig.gateway.close()
+    forks = "n=0; while [ $n -lt 100 ]; do sleep 60 & n=$((n + 1)); done; echo all"
+
+    def output(limit: list[str]) -> str:
+        jail = [*sandbox._bubblewrap([], Limits()), "--", *limit, "/bin/sh", "-c", forks]
+        done = subprocess.run(jail, capture_output=True, text=True, check=False, cwd="/", **user)
+        return done.stdout + done.stderr
+
+    assert "all" in output([])
+    limited = output(sandbox._nproc())
+    assert "all" not in limited
+    assert "fork" in limited
 
 
 GRANDCHILD = """
