@@ -152,15 +152,16 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
         status = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
         passed.append(status.fileno())
         given += ["--json-status-fd", str(status.fileno())]
-        command = [*_bubblewrap(mounts, limits), *given, "--", *_nproc(), *python, *script]
+        limited = _rlimits(limits, MAX_PROCESSES)
+        command = [*_bubblewrap(mounts, limits), *given, "--", *limited, *python, *script]
         cwd = None
     else:
         scratch = tempfile.TemporaryDirectory(prefix="metaopt-")
         inside = _lay_out(Path(scratch.name), mounts)
-        command, cwd = [*python, *map(inside, script)], scratch.name
+        command, cwd = [*_rlimits(limits), *python, *map(inside, script)], scratch.name
     try:
         process = subprocess.Popen(
-            [*_rlimits(limits), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=errors, pass_fds=passed, start_new_session=True, cwd=cwd,
             env=env,
         )  # fmt: skip
@@ -221,28 +222,26 @@ def _python() -> Path:
 
 @cache
 def _prlimit() -> str | None:
-    return shutil.which("prlimit")
+    """Where the jail can see it too: a part of util-linux, in /usr on every distribution."""
+    return shutil.which("prlimit", path="/usr/bin:/bin")
 
 
-def _rlimits(limits: Limits) -> list[str]:
+def _rlimits(limits: Limits, processes: int | None = None) -> list[str]:
     """A prefix that sets the limits before anything else runs (in the parent it would need a
-    fork hook, which is unsafe with threads)."""
+    fork hook, which is unsafe with threads).
+
+    ``processes`` only inside the jail: there the kernel counts the jail's alone, while outside it
+    would count all that the user runs.
+    """
     if not _prlimit():
         return []
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = min(256, hard) if hard > 0 else 256
+    count = [f"--nproc={processes}"] if processes else []
     return [
         str(_prlimit()), f"--as={limits.memory_mb * 2**20}", f"--cpu={limits.cpu_s}",
-        f"--fsize={limits.file_mb * 2**20}", f"--nofile={files}", "--core=0", "--",
+        f"--fsize={limits.file_mb * 2**20}", f"--nofile={files}", "--core=0", *count, "--",
     ]  # fmt: skip
-
-
-def _nproc() -> list[str]:
-    """A prefix for inside the jail: there the kernel counts the jail's processes alone, while
-    outside it would count all that the user runs."""
-    program = _prlimit() or ""
-    reachable = program.startswith(("/usr/", "/bin/"))
-    return [program, f"--nproc={MAX_PROCESSES}", "--"] if reachable else []
 
 
 def _lay_out(scratch: Path, mounts: Sequence[Mount]) -> Callable[[str], str]:
