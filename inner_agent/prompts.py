@@ -12,7 +12,19 @@ from pathlib import Path
 from string import Template
 
 _TAGS = re.compile(
-    r"<(/?\s*(?:paper|context|question|rubric|answer|criterion|attempt)\s*>)", re.IGNORECASE
+    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt)\s*>)",
+    re.IGNORECASE,
+)
+# Some servers read these in a message's text as the end of it and the start of another.
+_TURNS = re.compile(
+    r"(<)(\|[^|<>\n]{1,40}\|>|｜[^｜<>\n]{1,40}｜>|/?s>|(?:start|end)_of_turn>|</?SYS>>)"
+    r"|(\[)(/?INST\])",
+    re.IGNORECASE,
+)
+# Controls but line feed and tab, marks of zero width or direction, tags: nobody would see them.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064"
+    "\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 HERE = Path(__file__).parent / "prompts"
 
@@ -46,6 +58,10 @@ def hashes() -> dict[str, str]:
 
 
 def block(tag: str, text: str) -> str:
-    """Wrap untrusted text in a tag that it can neither close nor open another of."""
-    safe = _TAGS.sub(r"<\\\1", text).strip()
-    return f"<{tag}>\n{safe}\n</{tag}>"
+    """Wrap untrusted text in a tag that it can neither close nor open another of.
+
+    Nor can it end its message, and what people would not see of it the models don't see either.
+    """
+    seen = _TAGS.sub(r"<\\\1", _UNSEEN.sub("", text))
+    safe = _TURNS.sub(lambda m: f"{m[1] or m[3]}\\{m[2] or m[4]}", seen)
+    return f"<{tag}>\n{safe.strip()}\n</{tag}>"

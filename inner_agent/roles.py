@@ -127,15 +127,22 @@ async def judge(
 
 def judge_messages(item: Item, answer: str) -> list[Message]:
     """What the judge sees; the answer last, so that an item's attempts share a prefix."""
-    lines = (f"{n}. (weight {c.weight:g}) {c.criterion}" for n, c in enumerate(item.rubric, 1))
     parts = [
         block("context", item.context), block("question", item.question),
-        block("rubric", "\n".join(lines)), block("answer", answer),
+        block("rubric", rubric_lines(item)), block("answer", answer),
     ]  # fmt: skip
     return [
         {"role": "system", "content": prompts.load("judge").render()},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
+
+
+def rubric_lines(item: Item) -> str:
+    """The rubric, a numbered line a criterion: a line break inside one would make another."""
+    numbered = enumerate(item.rubric, 1)
+    return "\n".join(
+        f"{n}. (weight {c.weight:g}) {' '.join(c.criterion.split())}" for n, c in numbered
+    )
 
 
 def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:

@@ -15,24 +15,34 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from inner_agent import sandbox
+from inner_agent.audit import Report, audit
 from inner_agent.broker import MAX_LINE, Broker, Record, ResultFile, Round
+from inner_agent.checks import Finding
+from inner_agent.errors import EndpointRefused
 from inner_agent.evaluation import Evaluator, other_verdict
 from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused
 from inner_agent.papers import PaperText
+from inner_agent.roles import NoAnswer
 from inner_agent.sandbox import Mode, Mount
 from inner_agent.settings import InnerConfig
 from inner_agent.trajectory import FORMAT, Steps
 
 Reason = Literal[
-    "passed", "fresh_failed", "not_accepted", "no_result", "crashed", "timed_out", "junk"
-]
+    "passed", "fresh_failed", "audit_failed", "not_accepted", "no_result",
+    "crashed", "timed_out", "junk",
+]  # fmt: skip
 ENTRY = "harness.py"
+QUESTION_CHARS = 1_000  # of the accepted question, in its result
 
 
 class PaperResult(BaseModel):
     """What one rollout came to.  Scores are fractions; averages are of the final item (fresh
-    attempts where there were some), or of the last one evaluated."""
+    attempts where there were some), or of the last one evaluated.
+
+    ``accepted`` is by the solvers' scores; ``findings`` are the checks that the audit of the
+    accepted item failed; ``question`` is the accepted one, to be compared with other papers'.
+    """
 
     model_config = ConfigDict(frozen=True)
     paper: str
@@ -45,6 +55,8 @@ class PaperResult(BaseModel):
     strong_avg: float | None = None
     gap: float | None = None
     other_verdict: str = "unknown"
+    findings: tuple[str, ...] = ()
+    question: str = ""
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -90,13 +102,14 @@ async def run_paper(
     broker = Broker(rig.gateway, evaluator, rig.config.limits, sample, steps, evaluator.usage)
     fault, stderr = await _converse(rig, harness, paper, broker)
     final = None if fault else broker.accepted()
-    passed, scored = final is not None, final
-    if final and fresh and rig.config.score == "fresh":
+    found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
+    passed, scored = final is not None and not found, final
+    if final and passed and fresh and rig.config.score == "fresh":
         scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
         passed = bool(scored.strong and scored.strong.passed)
     rounds = _rounds(broker)
     result = _result(
-        paper.paper.id, fault, broker, final, passed, scored, rounds, rig.config, stderr
+        paper.paper.id, fault, broker, final, found, passed, scored, rounds, rig.config, stderr
     )
     timing = {"wall_s": round(time.monotonic() - started, 3), "in_flight": float(in_flight)}
     trajectory = {
@@ -135,6 +148,27 @@ async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -
     finally:
         stderr = child.close()
     return fault, stderr
+
+
+async def _audit(
+    evaluator: Evaluator, item: Item, sample: str, steps: Steps
+) -> tuple[Finding, ...]:
+    """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
+    unless the role never worked: then a wrong setting would measure as a bad harness."""
+    try:
+        report = await audit(
+            evaluator.ask, evaluator.config, item, evaluator.paper_text, sample, evaluator.usage
+        )
+        evaluator.proven.add("auditor")
+    except NoAnswer as e:
+        if e.role not in evaluator.proven:
+            raise EndpointRefused(
+                f"models.{e.role}: {e}, and never before; try metaopt doctor, more max_tokens,"
+                " or audit.llm = false"
+            ) from None
+        report = Report((Finding("unreadable", str(e)),), {})
+    steps.audited(report)
+    return report.findings
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
@@ -203,10 +237,12 @@ def _outcome(r: Round, record: Record | None) -> str:
 
 
 def _result(
-    paper: str, fault: str, broker: Broker, final: Record | None, passed: bool,
-    scored: Record | None, rounds: list[dict[str, Any]], config: InnerConfig, stderr: str,
+    paper: str, fault: str, broker: Broker, final: Record | None, found: tuple[Finding, ...],
+    passed: bool, scored: Record | None, rounds: list[dict[str, Any]], config: InnerConfig,
+    stderr: str,
 ) -> PaperResult:  # fmt: skip
-    reason: Any = fault or ("passed" if passed else "fresh_failed" if final else "not_accepted")
+    failed = "audit_failed" if found else "fresh_failed" if final else "not_accepted"
+    reason: Any = fault or ("passed" if passed else failed)
     if not fault and broker.result is None:
         reason = "no_result"
     shown = scored or next(reversed(broker.records.values()), None)
@@ -223,6 +259,8 @@ def _result(
         strong_avg=strong.strong_avg if strong else None,
         gap=strong.gap if strong else None,
         other_verdict=other_verdict(weak, strong, config),
+        findings=tuple(f.check for f in found),
+        question=final.item.question[:QUESTION_CHARS] if final else "",
         calls=usage.calls,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

@@ -12,18 +12,18 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from inner_agent.criteria import Criteria
+from inner_agent.criteria import Criteria, Share
 from inner_agent.errors import UserError
 from inner_agent.items import first_error
 from inner_agent.simulator.parameters import SimulatorParameters
 
 Role = Literal[
     "main_agent", "challenger", "quality_verifier",
-    "weak", "strong", "judge",
+    "weak", "strong", "judge", "auditor",
     "analyzer", "implementer",
 ]  # fmt: skip
 HARNESS_ROLES: tuple[Role, ...] = ("main_agent", "challenger", "quality_verifier")
-INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge")
+INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge", "auditor")
 OUTER_TABLES = ("harness", "search")  # the outer loop's tables in the same file
 
 M = TypeVar("M", bound=BaseModel)
@@ -150,6 +150,24 @@ class Budget(Cap):
     roles: dict[Role, Cap] = {}
 
 
+class Audit(Strict):
+    """The fixed auditor of accepted items; what it finds counts in ``pass``.
+
+    ``llm = false`` leaves out the auditor's model, for models too small to be one; the checks of
+    the text and the probes stay.  ``null_max`` to ``leak_max`` are shares of the rubric: what an
+    answer that says nothing, or one on another subject, may earn, and how much of the answer the
+    context may hold.  ``repeat_max``: similarity from which two papers' questions are one.
+    """
+
+    llm: bool = True
+    probes: bool = True
+    honeypots: bool = True
+    null_max: Share = 0.3
+    off_topic_max: Share = 0.5
+    leak_max: Share = 0.6
+    repeat_max: Share = 0.8
+
+
 class InnerConfig(Strict):
     """Everything that the trusted side of one rollout needs."""
 
@@ -159,6 +177,7 @@ class InnerConfig(Strict):
     models: dict[Role, Model]
     criteria: Criteria = Criteria()
     score: Literal["fresh", "in_loop"] = "fresh"
+    audit: Audit = Audit()
     short_circuit: bool = True
     limits: Limits = Limits()
     sandbox: Sandbox = Sandbox()
@@ -167,8 +186,9 @@ class InnerConfig(Strict):
     @model_validator(mode="after")
     def _complete(self) -> "InnerConfig":
         for role in INNER_ROLES:
-            if role not in self.models:
-                raise ValueError(f"models.{role} is missing: every role names its model")
+            if role not in self.models and (role != "auditor" or self.audit.llm):
+                instead = " (or set audit.llm = false)" if role == "auditor" else ""
+                raise ValueError(f"models.{role} is missing: every role names its model{instead}")
         for role, model in self.models.items():
             if model.endpoint not in self.endpoints:
                 known = ", ".join(sorted(self.endpoints))

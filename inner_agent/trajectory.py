@@ -7,6 +7,7 @@ agent's previous request, so that a trajectory grows with what was said and not 
 from collections.abc import Sequence
 from typing import Any
 
+from inner_agent.audit import Report
 from inner_agent.evaluation import Phase
 from inner_agent.items import Item
 from inner_agent.llm import Message
@@ -45,6 +46,10 @@ class Steps:
         self.list.append(
             {"kind": kind, "phase": phase_name, "item": item.model_dump(), **phase.for_record()}
         )
+
+    def audited(self, report: Report) -> None:
+        """The fixed auditor examined the accepted item."""
+        self.list.append({"kind": "audit", **report.for_record()})
 
     def submitted(self, accepted: bool) -> None:
         """A result.json came in."""

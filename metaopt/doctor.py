@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from inner_agent.calls import CallStore
+from inner_agent.calls import CallStore, Usage
 from inner_agent.errors import (
     BudgetExhausted,
     EndpointRefused,
@@ -29,6 +29,7 @@ from inner_agent.errors import (
     UserError,
 )
 from inner_agent.gateway import Gateway
+from inner_agent.honeypots import missed, try_pots
 from inner_agent.llm import OpenAIEndpoint, Reply, Request
 from inner_agent.papers import Paper, read_paper
 from inner_agent.run_paper import PaperResult, Rig, run_paper
@@ -136,6 +137,7 @@ async def _examine(checkup: Checkup, config: RunConfig, folder: Path, paper: boo
         checkup.add("one paper", SKIP, "not tried: mend the rest first")
     else:
         await _one_paper(checkup, config, folder, first, harness)
+        await _honeypots(checkup, config)
 
 
 def _python(checkup: Checkup) -> None:
@@ -386,10 +388,29 @@ async def _one_paper(
     checkup.add("one paper", outcome, f"{detail}; {used}", mend)
 
 
+async def _honeypots(checkup: Checkup, config: RunConfig) -> None:
+    """What judge and auditor are worth, by items and answers whose right treatment is known."""
+    gateway = Gateway(config, CallStore(":memory:"))
+    try:
+        outcomes = await try_pots(gateway.ask, config, Usage())
+    except (UserError, ProviderError, BudgetExhausted) as e:
+        checkup.add("honeypots", FAIL, str(e), checkup.set("models.auditor.model", "NAME"))
+        return
+    finally:
+        checkup.usd += gateway.ledger.total.usd
+        await gateway.close()
+    wrong, right = list(missed(outcomes)), sum(o.right for o in outcomes)
+    detail = f"judge and auditor treat {right} of {len(outcomes)} rightly"
+    if wrong:
+        detail += f"; not {'; '.join(wrong)}"
+    stronger = checkup.set("models.auditor.model", "A-STRONGER-ONE") if wrong else ""
+    checkup.add("honeypots", WARN if wrong else OK, detail, stronger)
+
+
 def _judged(checkup: Checkup, config: RunConfig, result: PaperResult) -> tuple[str, str, str]:
     """Outcome, detail and mend of the rollout.  Not being accepted is no fault of the set-up."""
     reason = result.reason.replace("_", " ")
-    if result.reason in ("passed", "not_accepted") and result.rounds:
+    if result.reason in ("passed", "audit_failed", "not_accepted") and result.rounds:
         return OK, f"{result.paper}: {reason} (rounds: {result.rounds})", ""
     if result.reason == "not_accepted":
         detail = f"{result.paper}: the models brought no question to an evaluation"

@@ -17,9 +17,17 @@ from metaopt.lab import loop_papers
 from metaopt.text import amount, dollars, grid, render
 
 OUTER_ROLES: tuple[Role, ...] = ("analyzer", "implementer")
-PREFIXED = ("main_agent", "challenger", "quality_verifier", *OUTER_ROLES)  # see Guess.cached
+ROLES: tuple[Role, ...] = (*INNER_ROLES, *OUTER_ROLES)
+PREFIXED = (
+    "main_agent",
+    "challenger",
+    "quality_verifier",
+    "auditor",
+    *OUTER_ROLES,
+)  # see Guess.cached
 # Sizes in tokens, of the shipped prompts and of items and reports as the baseline makes them.
 MAIN_AGENT, CHALLENGER, VERIFIER, SOLVER, JUDGE, YES_NO = 1_200, 700, 350, 200, 350, 90
+AUDITOR, PROBES = 450, 3  # tokens of its prompt; answers that show no work
 TOOL_RESULTS = 300  # of one round, reports aside
 REPORT = 600  # of one attempt: the answer's beginning and a line for each criterion
 FAILURE = 60  # one earlier round as the challenger reads of it
@@ -45,14 +53,17 @@ class Guess:
     weak: int
     strong: int
     judge: int
+    auditor: int
     analyzer: int
     implementer: int
     cached: float
 
 
-LOW = Guess(3, 0.85, 1.4, 0.15, 2, 0.15, 0.75, 8, 80, 700, 120, 250, 300, 350, 250, 300, 0.6)
-TYPICAL = Guess(5, 0.93, 2, 0.3, 2.5, 0.3, 0.9, 14, 150, 1200, 250, 500, 700, 700, 500, 600, 0.3)
-HIGH = Guess(7, 1, 3, 0.5, 3, 0.6, 1, 24, 600, 3000, 1000, 1500, 2500, 2000, 1500, 2000, 0)
+LOW = Guess(3, 0.85, 1.4, 0.15, 2, 0.15, 0.75, 8, 80, 700, 120, 250, 300, 350, 200, 250, 300, 0.6)
+TYPICAL = Guess(
+    5, 0.93, 2, 0.3, 2.5, 0.3, 0.9, 14, 150, 1200, 250, 500, 700, 700, 400, 500, 600, 0.3
+)
+HIGH = Guess(7, 1, 3, 0.5, 3, 0.6, 1, 24, 600, 3000, 1000, 1500, 2500, 2000, 1500, 1500, 2000, 0)
 WHY = {
     "rounds": "questions tried on a paper, at most limits.items; published: 3 to 5, mean 6.6",
     "evaluated": "of them that reach the weak solver; published: 7% of failed ones don't",
@@ -130,7 +141,8 @@ def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
     calls = _calls(config, guess, train + val, val if config.score == "fresh" else 0)
     return {
         role: _use(config, role, calls[role], _prompt(config, role, work, guess), guess)
-        for role in (*INNER_ROLES, *OUTER_ROLES)
+        for role in ROLES
+        if role in config.models
     }
 
 
@@ -148,6 +160,8 @@ def _calls(config: RunConfig, g: Guess, rollouts: float, fresh: float) -> dict[R
     weak_runs = evaluated * weak + again * whole
     strong_runs = evaluated * g.to_strong * strong + again * whole
     judge = CRITERIA if config.models["judge"].judge_mode == "yes_no" else 1
+    audits = rollouts * g.accepted
+    probes = audits * PROBES * config.audit.probes
     return {
         "challenger": rollouts * rounds,
         "quality_verifier": rollouts * rounds,
@@ -155,7 +169,8 @@ def _calls(config: RunConfig, g: Guess, rollouts: float, fresh: float) -> dict[R
         "main_agent": rollouts * (1 + rounds * (2 + g.evaluated * (1 + g.to_strong))),
         "weak": weak_runs * _samples(config, "weak"),
         "strong": strong_runs * _samples(config, "strong"),
-        "judge": (weak_runs + strong_runs) * judge,
+        "judge": (weak_runs + strong_runs + probes) * judge,
+        "auditor": audits * config.audit.llm,
         "analyzer": config.search.iterations * min(g.steps, config.search.analyzer.max_steps),
         "implementer": config.search.iterations * min(g.steps, config.search.implementer.max_steps),
     }
@@ -177,6 +192,7 @@ def _prompt(config: RunConfig, role: Role, work: Work, g: Guess) -> float:
         "weak": solver + paper * config.models["weak"].paper,
         "strong": solver + paper * config.models["strong"].paper,
         "judge": judge + (g.weak + g.strong) / 2,
+        "auditor": paper + AUDITOR + ITEM,
         "analyzer": ANALYZER + ANALYZER_STEP * g.steps / 2,
         "implementer": IMPLEMENTER + IMPLEMENTER_STEP * g.steps / 2,
     }
@@ -245,7 +261,7 @@ def _guess_table() -> str:
         shown = (f"{v:.0%}" if v <= 1 else f"{v:g}" for v in values)
         table.add_row(name.replace("_", " "), *shown, why)
     why = "tokens of a reply, at most max_tokens; high leaves room for a reasoning model's thoughts"
-    for role in (*INNER_ROLES, *OUTER_ROLES):
+    for role in ROLES:
         table.add_row(
             f"reply, {role}", *(f"{getattr(g, role):,}" for g in (LOW, TYPICAL, HIGH)), why
         )

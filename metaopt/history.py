@@ -17,7 +17,8 @@ class HistoryEntry(BaseModel):
     Candidates have numbers, 0 is the baseline.  ``decision`` is ``accepted``, ``rejected`` or
     ``failed: <stage and reason>``.  Rates are pass rates in [0, 1] on validation papers, ``None``
     where nothing was measured.  ``fixed`` and ``broken`` are ids of papers whose verdict changed
-    from parent to mutant.
+    from parent to mutant.  ``audit`` says what of the mutant's accepted items stood the fixed
+    audit; ``alarm``, why its rise isn't to be believed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,8 @@ class HistoryEntry(BaseModel):
     mutant_rate: float | None = None
     fixed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    audit: str = ""
+    alarm: str = ""
 
 
 def render_history(entries: Sequence[HistoryEntry], limit: int) -> str:
@@ -64,6 +67,10 @@ def _render_entry(entry: HistoryEntry) -> str:
     if entry.parent_rate is not None and entry.mutant_rate is not None:
         lines.append(f"  Validation pass rate: {entry.parent_rate:.1%} -> {entry.mutant_rate:.1%}")
         lines.append(f"  Fixed: {_ids(entry.fixed)}. Broken: {_ids(entry.broken)}.")
+    if entry.audit:
+        lines.append(f"  Audit: {entry.audit}.")
+    if entry.alarm:
+        lines.append(f"  Alarm: {_one_line(entry.alarm)}.")
     return "\n".join(lines)
 
 

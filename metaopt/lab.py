@@ -1,7 +1,7 @@
 """A run's folder, opened for work: config, store, repository, papers, models, jail.
 
 ``populations/<run>/``: config.toml, run.db, calls.db, harness.git, trajectories/, and caches
-that can be deleted (trees/, papers/, synthetic-*/, smoke/).
+that can be deleted (trees/, papers/, honeypots/, synthetic-*/, smoke/).
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
+from inner_agent.honeypots import write_papers as write_honeypots
 from inner_agent.llm import LLM
-from inner_agent.papers import Paper, file_name, find_papers, read_paper
+from inner_agent.papers import MANIFEST, Paper, file_name, find_papers, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
 from inner_agent.sandbox import choose_mode, precompile
@@ -49,11 +50,13 @@ class Lab:
     gateway: Gateway
     rig: Rig
     split: dict[str, list[Paper]]
+    honeypots: list[Paper]
     smoke: Smoke
     monitor: Monitor
     held: IO[str]
     slots: asyncio.Semaphore = field(init=False)
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    trying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.config.limits.rollouts_in_flight)
@@ -151,7 +154,7 @@ def open_lab(
         if frozen.exists():
             _check_whole(folder)
             _same_config_or_nothing_paid(folder, frozen, config)
-        split = loop_papers(config, folder)
+        split, pots = loop_papers(config, folder), honeypot_papers(config, folder)
         store = Store(folder / "run.db")
         undo.callback(store.close)
         calls = CallStore(folder / "calls.db")
@@ -165,7 +168,9 @@ def open_lab(
         rig = Rig(config, gateway, mode, folder / "papers")
         smoke = Smoke(mode, config.limits, folder / "smoke")
         undo.pop_all()
-        return Lab(folder, config, store, state, repo, gateway, rig, split, smoke, monitor, held)
+        return Lab(
+            folder, config, store, state, repo, gateway, rig, split, pots, smoke, monitor, held
+        )  # fmt: skip
 
 
 def _check_whole(folder: Path) -> None:
@@ -201,6 +206,16 @@ def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
     if limit := config.search.validation_papers:
         split["val"] = split["val"][:limit]
     return split
+
+
+def honeypot_papers(config: InnerConfig, folder: Path) -> list[Paper]:
+    """Papers of which nothing can be asked, written below ``folder``; none where they are off."""
+    if not config.audit.honeypots:
+        return []
+    target = folder / "honeypots"
+    if not (target / MANIFEST).exists():
+        write_honeypots(target)
+    return list(find_papers(target).values())
 
 
 def papers_of(config: InnerConfig, folder: Path) -> dict[str, Paper]:

@@ -7,17 +7,21 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from inner_agent.calls import Usage
 from inner_agent.errors import UserError
+from inner_agent.honeypots import missed, try_pots
 from inner_agent.papers import Paper
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
 from metaopt.gate import GateRules, gate
 from metaopt.history import HistoryEntry
 from metaopt.implementer import implement
+from metaopt.integrity import alarm, stand
 from metaopt.lab import Lab
 from metaopt.policy import Paper as PaperPolicy
 from metaopt.policy import Policy
@@ -54,6 +58,20 @@ async def optimize(lab: Lab) -> None:
     finally:
         state.advance_all()
         lab.repo.mark_best(best(state.population).commit)
+
+
+async def try_honeypots(lab: Lab) -> None:
+    """Before the first validation: see what judge and auditor are worth, and keep it."""
+
+    async def work() -> dict[str, Any]:
+        outcomes = await try_pots(lab.gateway.ask, lab.config, Usage())
+        for line in missed(outcomes):
+            lab.monitor.say(f"honeypot: {line}")
+        return {"outcomes": [asdict(o) for o in outcomes]}
+
+    async with lab.trying:  # of several iterations that come here, one tries them
+        if lab.config.audit.honeypots:
+            await lab.once(0, "honeypots", work)
 
 
 async def _run(
@@ -159,15 +177,21 @@ async def validate(lab: Lab, i: int, parent: Candidate, mutant: Candidate) -> di
     """Step 5: run parent and mutant on the validation papers."""
 
     async def work() -> dict[str, Any]:
-        papers = lab.split["val"]
-        lab.monitor.stage(i, "validation papers", 2 * len(papers))
+        await try_honeypots(lab)
+        papers, pots = lab.split["val"], lab.honeypots
+        lab.monitor.stage(i, "validation papers", 2 * len(papers) + len(pots))
         async with asyncio.TaskGroup() as group:
             old = group.create_task(lab.evaluate(i, parent, "val", papers))
             new = group.create_task(lab.evaluate(i, mutant, "val", papers))
+            sure = group.create_task(lab.evaluate(i, mutant, "honeypot", pots))
+        repeat_max = lab.config.audit.repeat_max
+        before, after = (stand(t.result(), repeat_max) for t in (old, new))
         return {
             "papers": [p.id for p in papers],
-            "parent": [old.result()[p.id].passed for p in papers],
-            "mutant": [new.result()[p.id].passed for p in papers],
+            "parent": [p.id in before.passed for p in papers],
+            "mutant": [p.id in after.passed for p in papers],
+            "audit": {"parent": before.for_record(), "mutant": after.for_record()},
+            "alarm": alarm(before, after, sure.result().values()),
         }
 
     return await lab.once(i, "validated", work)
@@ -186,9 +210,19 @@ async def decide(
             "mutant_rate": sum(new) / len(papers),
             "fixed": tuple(p for p, a, b in zip(papers, old, new, strict=True) if b and not a),
             "broken": tuple(p for p, a, b in zip(papers, old, new, strict=True) if a and not b),
+            "audit": _audit_line(scores["audit"]["mutant"]),
+            "alarm": scores["alarm"],
         }
     )
     await _close(lab, i, entry, accepted)
+
+
+def _audit_line(found: dict[str, Any]) -> str:
+    """What the audit of a mutant's accepted items came to, for those who diagnose next."""
+    why = ", ".join(f"{name} {n}" for name, n in found["findings"].items())
+    return f"{found['audited']} of {found['accepted']} accepted items stood" + (
+        f" ({why})" if why else ""
+    )
 
 
 async def give_up(
@@ -238,3 +272,5 @@ async def _close(lab: Lab, i: int, entry: HistoryEntry, accepted: bool) -> None:
         rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
     summary = f": {entry.summary}" if entry.summary else ""
     lab.monitor.decided(i, f"iteration {i}: {entry.decision}{rates}{summary}")
+    if entry.alarm:
+        lab.monitor.say(f"iteration {i}: ALARM: {entry.alarm}")

@@ -10,6 +10,7 @@ from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 from metaopt.analyzer import Diagnosis
 from metaopt.config import BUILTIN
+from metaopt.integrity import audited_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import Found, RunRecord, find, open_record
 from metaopt.status import SIMULATED
@@ -79,6 +80,10 @@ def _overview(record: RunRecord, found: Found) -> str:
         if c.parent is not None and c.id in rates:
             lines.append(f"            {rates[c.id]:.1%} shrunk towards its parent's")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
+        lines.append(f"audit       {audited_text(record, c.id)}")
+        entry = next((d for d in record.decisions if d.iteration == found.id), None)
+        if entry and entry.alarm:
+            lines.append(f"ALARM       {one_line(entry.alarm, 300)}")
         children = [x.id for x in record.state.candidates.values() if x.parent == c.id]
         lines.append(f"children    {', '.join(map(str, children)) or 'none'}")
         lines.append(f"commit      {c.commit}")

@@ -79,7 +79,7 @@ class Smoke:
     async def _run(self, folder: Path) -> list[str]:
         rollout = await run_paper(self._rig, folder, self._paper, "smoke", fresh=False)
         result = rollout.result
-        if result.reason in ("passed", "fresh_failed", "not_accepted"):
+        if result.reason in ("passed", "fresh_failed", "audit_failed", "not_accepted"):
             return []
         tail = " | ".join(str(rollout.trajectory["stderr"]).strip().splitlines()[-4:])
         return [f"smoke run: {result.reason}{f' ({tail[-600:]})' if tail else ''}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
+from metaopt.integrity import audited_text
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record, running_process, stop_reason, usage
 from metaopt.text import (
@@ -36,6 +37,7 @@ def summary(folder: Path) -> str:
         ("iterations", _iterations(record, decisions)),
         ("baseline", pooled(record.state.candidates[0])),
         ("best", _best(record)),
+        ("audit", _audit(record)),
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
@@ -55,7 +57,8 @@ def history(folder: Path) -> str:
             "" if rate is None else f"{rate:.0%}" for rate in (d.parent_rate, d.mutant_rate)
         )
         edit = one_line(d.summary or d.proposed_change, 300)
-        table.add_row(str(d.iteration), str(d.parent), one_line(d.decision, 300), old, new, edit)
+        outcome = one_line(d.decision, 300) + (", ALARM" if d.alarm else "")
+        table.add_row(str(d.iteration), str(d.parent), outcome, old, new, edit)
     if not table.row_count:
         return "no iteration is decided yet"
     note = "simulated\n" if record.config.simulated else ""
@@ -115,6 +118,22 @@ def _best(record: RunRecord) -> str:
     shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
     return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
+
+
+def _audit(record: RunRecord) -> str:
+    """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
+    top = best(record.state.population)
+    told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
+    names = ("baseline", f"candidate {top.id}")
+    lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
+    if alarms := [d for d in record.decisions if d.alarm]:
+        last = one_line(alarms[-1].alarm, 300)
+        lines.append(f"ALARM in iteration {', '.join(str(d.iteration) for d in alarms)}: {last}")
+    pots = record.stages[0].get("honeypots", {}).get("outcomes", [])
+    if wrong := [o for o in pots if not o["right"]]:
+        names_ = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
+        lines.append(f"honeypots: {len(wrong)} of {len(pots)} treated wrongly ({names_})")
+    return f"\n{'':<{INDENT}}".join(lines)
 
 
 def _spending(spent: dict[str, Usage]) -> str:

@@ -67,6 +67,7 @@ def render(trace: Trace) -> str:
         if not any(_same_item(step, round_) for round_ in trajectory["rounds"]):
             parts += ["## Evaluation of an item of no round", quote(_json(step["item"]))]
             parts += _evaluation(step)
+    parts += [text for s in trajectory["steps"] if s["kind"] == "audit" for text in _audit(s)]
     refusals = [s for s in trajectory["steps"] if s["kind"] == "refused"]
     # A refused method may be any string that the harness made up.
     parts += [f"## Refused {s['method']!r} ({s['code']})\n{quote(s['message'])}" for s in refusals]
@@ -130,6 +131,12 @@ def _identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
     rubric = item["rubric"] if isinstance(item.get("rubric"), list) else []
     criteria = [(c.get("criterion"), c.get("weight")) for c in rubric if isinstance(c, dict)]
     return item.get("question"), item.get("context"), criteria
+
+
+def _audit(step: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## Audit of the accepted item: {'it stands' if step['passed'] else 'it does not stand'}"
+    for finding in step["findings"]:
+        yield quote(f"{finding['check']}: {finding['detail']}")
 
 
 def _evaluation(step: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from inner_agent.audit import QUESTIONS
 from inner_agent.calls import CallStore
 from inner_agent.gateway import Gateway
 from inner_agent.llm import LLM, Reply, Request
@@ -28,16 +29,26 @@ ITEM: dict[str, Any] = {
     "context": "Widgets are round.",
     "question": "Why do they roll?",
     "reference_answer": "Because they are round.",
-    "rubric": [{"criterion": "says why", "weight": 5}, {"criterion": "says how", "weight": 3}],
+    "rubric": [
+        {"criterion": "says why", "weight": 5},
+        {"criterion": "says how", "weight": 3},
+        {"criterion": "says when", "weight": 2},
+    ],
 }
 PAPER = PaperText(Paper("p1", "On Widgets", Path("p1"), "0" * 64), "# On Widgets\n\nRound.\n", 0)
 
 
 def config(**changes: Any) -> InnerConfig:
-    """A config in which each role's model has the role's name; ``changes`` are whole tables."""
+    """A config in which each role's model has the role's name; ``changes`` are whole tables.
+
+    Of the audit only the checks of the text are on, unless ``audit`` says more.
+    """
     models = {role: {"endpoint": "e", "model": role} for role in INNER_ROLES}
     models |= {r: {**models[r], **more} for r, more in changes.pop("models", {}).items()}
-    given = {"papers": {"path": ""}, "endpoints": {"e": {"kind": "simulator"}}, "models": models}
+    given = {
+        "papers": {"path": ""}, "endpoints": {"e": {"kind": "simulator"}}, "models": models,
+        "audit": {"llm": False, "probes": False},
+    }  # fmt: skip
     return InnerConfig.model_validate(given | changes)
 
 
@@ -74,14 +85,22 @@ class Models:
             return Reply(f"scores {next(self._scores[request.model])}", prompt_tokens=10)
         if request.model == "judge":
             return Reply(_sheet(str(request.messages[-1]["content"])))
+        if request.model == "auditor":
+            return Reply(audit_sheet())
         return Reply("hello")
 
 
 def _sheet(task: str) -> str:
-    found = re.search(r"<answer>\nscores (\S+)", task)
+    found = re.search(r"<answer>\n(?:scores (\S+))?", task)
     assert found, task
     criteria = len(re.findall(r"^\d+\. \(weight", task, re.MULTILINE))
-    return sheet([float(found[1])] * criteria)
+    return sheet([float(found[1] or 0)] * criteria)
+
+
+def audit_sheet(*unsound: str) -> str:
+    """An auditor's reply; the named questions aren't sound."""
+    lines = [{"id": q, "reason": "so", "sound": q not in unsound} for q in QUESTIONS]
+    return json.dumps({"checks": lines})
 
 
 def sheet(scores: Sequence[float]) -> str:
@@ -128,10 +147,12 @@ HONEST = "evaluate()\ncall('submit', result=result())"
 class Bench:
     """Runs harness sources, one after the other, over one gateway."""
 
-    def __init__(self, folder: Path, mode: Mode, models: LLM, settings: InnerConfig) -> None:
+    def __init__(
+        self, folder: Path, mode: Mode, models: LLM, settings: InnerConfig, paper: PaperText = PAPER
+    ) -> None:
         gateway = Gateway(settings, CallStore(folder / "calls.db"), {"e": models})
         self.rig = Rig(settings, gateway, mode, folder / "papers")
-        self._folder = folder
+        self._folder, self.paper = folder, paper
 
     async def run(self, source: str, *, fresh: bool = False, **limits: float) -> Rollout:
         """One rollout of ``CHILD`` + ``source`` on the paper; each call is a draw of its own."""
@@ -141,7 +162,7 @@ class Bench:
         harness.mkdir()
         (harness / "harness.py").write_text(CHILD + textwrap.dedent(source))
         return await run_paper(
-            replace(self.rig, config=short), harness, PAPER, harness.name, fresh=fresh
+            replace(self.rig, config=short), harness, self.paper, harness.name, fresh=fresh
         )
 
 

@@ -49,7 +49,7 @@ async def test_an_honest_harness_passes_and_is_evaluated_afresh(open_bench: Open
     assert rollout.result.gap == pytest.approx(0.4)
     assert models.asked == {"weak": 6, "strong": 6, "judge": 12}  # in the loop, and afresh
     assert [s["kind"] for s in rollout.trajectory["steps"]] == [
-        "evaluate", "evaluate", "submit", "fresh", "fresh",
+        "evaluate", "evaluate", "submit", "audit", "fresh", "fresh",
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@ doctor.  The run is made by hand from events and commits, so that every number i
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import pytest
 from fake_openai import FakeOpenAI, completion, failure
 from rich.console import Console
 from scipy.stats import binomtest
+from scripted import audit_sheet
 
 from analysis.cli import app
 from inner_agent.calls import CallStore
@@ -33,8 +35,8 @@ from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
 from metaopt.view import live, screen
 
-ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "analyzer",
-         "implementer")  # fmt: skip
+ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
+         "analyzer", "implementer")  # fmt: skip
 VAL = [f"p{n}" for n in range(4, 8)]
 ODD = "calls\x1b[31m the [bold]challenger[/nonsense] less"  # what a model may write
 
@@ -121,12 +123,20 @@ def _validated(
         "papers": VAL,
         "parent": [bool(x) for x in before],
         "mutant": [bool(x) for x in after],
+        "audit": {"parent": _stand(before), "mutant": _stand(after)},
+        "alarm": "",
     }
     store.append(Event(i, "validated", scores))
     rates = {"parent_rate": sum(before) / 4, "mutant_rate": sum(after) / 4, "fixed": ["p4"]}
     word = "accepted" if accepted else "rejected"
     store.append(Event(i, "decided", _decision(i, parent[0], word, accepted, summary=ODD, **rates)))
     return commit
+
+
+def _stand(verdicts: Sequence[int]) -> dict[str, Any]:
+    """One more was accepted than stood the audit."""
+    audited = sum(verdicts)
+    return {"accepted": audited + 1, "audited": audited, "repeats": [], "findings": {"leak": 1}}
 
 
 def _decision(i: int, parent: int, decision: str, accepted: bool, **more: Any) -> dict[str, Any]:
@@ -531,7 +541,7 @@ def test_doctor_asks_each_model_for_what_its_role_needs(
     fake_openai.models = [f"fake-{role.replace('_', '-')}" for role in ROLES]
     status, rows = diagnose("--no-paper", *YES_NO)
     assert status == 0, rows
-    assert "lists 8 models" in rows["endpoints.here"]
+    assert "lists 9 models" in rows["endpoints.here"]
     assert "tool calls" in rows["models.main_agent"]
     assert "log-probs" in rows["models.judge"]
     assert "4 train, 4 val, 0 test" in rows["split"]
@@ -675,12 +685,14 @@ def test_doctor_takes_a_paper_through_with_the_models(
     status, rows = diagnose()
     assert status == 0, rows
     assert "p0: passed" in rows["one-paper"]
+    # This judge gives a full answer nothing, and this auditor finds nothing in anything.
+    assert "treat 6 of 12 rightly; not answer 'full'" in rows["honeypots"]
 
 
 ITEM = {
     "question_type": "why", "reasoning_skills": ["inference"], "context": "It holds.",
     "question": "Why does it hold?", "reference_answer": "Because.",
-    "rubric": [{"criterion": "gives the cause", "weight": 5}],
+    "rubric": [{"criterion": f"gives cause {n}", "weight": 5} for n in "abc"],
 }  # fmt: skip
 
 
@@ -701,8 +713,12 @@ def works(body: dict[str, Any]) -> Any:
     if role == "quality-verifier":
         return json.dumps({"passed": True, "feedback": "fine"})
     if role == "judge":
-        score = 0.8 if "strong" in body["messages"][-1]["content"] else 0.4
-        return json.dumps({"criteria": [{"id": 1, "reason": "so", "score": score}]})
+        task = body["messages"][-1]["content"]
+        score = 0.8 if "the strong" in task else 0.4 if "the weak" in task else 0.0
+        lines = re.findall(r"^(\d+)\. \(weight", task, re.MULTILINE)
+        return json.dumps({"criteria": [{"id": int(n), "score": score} for n in lines]})
+    if role == "auditor":
+        return audit_sheet()
     return called(body) if body.get("tools") else f"the {role} answer"
 
 

@@ -24,6 +24,7 @@ quality_verifier = {{ endpoint = "fake", model = "m" }}
 weak = {{ endpoint = "fake", model = "weak" }}
 strong = {{ endpoint = "fake", model = "strong" }}
 judge = {{ endpoint = "fake", model = "judge" }}
+auditor = {{ endpoint = "fake", model = "m" }}
 """
 ITEM = {
     "context": "A cache sits in front of a disk.",

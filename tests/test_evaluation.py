@@ -226,13 +226,13 @@ async def test_a_block_is_not_closed_by_what_it_holds(evaluator: Setup) -> None:
 UNREADABLE = [
     "no JSON",
     "{}",
-    sheet([0.5]),
-    sheet([0.5] * 3),
-    sheet([0.5, 1.5]),
-    sheet([0.5, True]),
+    sheet([0.5] * 2),
+    sheet([0.5] * 4),
+    sheet([0.5, 0.5, 1.5]),
+    sheet([0.5, 0.5, True]),
 ]
-UNREADABLE += [sheet([0.5, 0.5]).replace('"id": 2', '"id": 1'), sheet([0.5, 0.5])[:-3]]
-CUT = Reply(sheet([0.5, 0.5]), finish_reason="length")
+UNREADABLE += [sheet([0.5] * 3).replace('"id": 2', '"id": 1'), sheet([0.5] * 3)[:-3]]
+CUT = Reply(sheet([0.5] * 3), finish_reason="length")
 
 
 @pytest.mark.parametrize("bad", [*UNREADABLE, CUT])
@@ -251,11 +251,11 @@ async def test_an_unreadable_verdict_is_asked_for_again_and_never_zero(
 
 
 async def test_verdicts_may_come_fenced_and_in_any_order(evaluator: Setup) -> None:
-    lines = json.loads(sheet([1.0, 0.0]))["criteria"][::-1]
+    lines = json.loads(sheet([1.0, 0.0, 0.0]))["criteria"][::-1]
     fenced = f"Let me see {{hm}}.\n```json\n{json.dumps({'criteria': lines})}\n```"
     models = Models(first={"judge": [fenced]})
     phase = await evaluator(models).weak(parse_item(ITEM), "s")
-    assert phase.scores[0] == pytest.approx(5 / 8)
+    assert phase.scores[0] == pytest.approx(5 / 10)
 
 
 async def test_an_empty_or_cut_answer_is_no_answer(evaluator: Setup) -> None:
@@ -285,13 +285,13 @@ async def test_yes_no_by_first_token(evaluator: Setup) -> None:
         return Reply("whatever", first_logprobs=odds)
 
     verdicts: list[str | Reply | Exception] = [token(-1, -2), Reply("no logprobs"), token(-3, -2)]
-    models = Models(first={"judge": verdicts + [token(-1, -2)] * 4})
+    models = Models(first={"judge": verdicts + [token(-1, -2)] * 5})
     asks = evaluator(models, models={"judge": {"judge_mode": "yes_no"}})
     phase = await asks.weak(parse_item(ITEM), "s")
-    assert phase.scores == pytest.approx([5 / 8, 1.0])  # criteria 1 and not 2; then both: failed
+    assert phase.scores == pytest.approx([7 / 10, 1.0])  # all but criterion 2; then all: failed
     assert phase.status == "WEAK_FAILED"
     judged = [r for r in models.requests if r.model == "judge"]
-    assert [r.top_logprobs for r in judged] == [8] * 5
+    assert [r.top_logprobs for r in judged] == [8] * 7
     assert all("yes or no." in str(r.messages[-1]["content"]) for r in judged)
 
 

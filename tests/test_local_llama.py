@@ -95,9 +95,8 @@ def config(url: str) -> InnerConfig:
     models["judge"] = model | {"max_tokens": 1, "judge_mode": "yes_no"}
     endpoint = {"base_url": url, "timeout_s": 120, "max_in_flight": 2}
     papers = {"path": "", "max_paper_tokens": 500}
-    return InnerConfig.model_validate(
-        {"papers": papers, "endpoints": {"llama": endpoint}, "models": models}
-    )
+    tables = {"papers": papers, "endpoints": {"llama": endpoint}, "models": models}
+    return InnerConfig.model_validate(tables | {"audit": {"llm": False}})
 
 
 def a_paper(folder: Path) -> Paper:

@@ -26,7 +26,7 @@ from metaopt.monitor import Monitor
 HERE = Path(__file__).parent
 ROLES = (
     "main_agent", "challenger", "quality_verifier", "weak", "strong", "judge",
-    "analyzer", "implementer",
+    "auditor", "analyzer", "implementer",
 )  # fmt: skip
 IN_FLIGHT = 4
 

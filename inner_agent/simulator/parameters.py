@@ -106,6 +106,10 @@ class SimulatorParameters(BaseModel):
     patience_words: Annotated[int, Field(gt=0)] = 180
     """Longer answers look like digressions to a penalty criterion."""
 
+    # Auditor.
+    auditor_slip: Chance = 0.005
+    """Each of its six answers that is the wrong way round."""
+
     # Main agent.
     gives_up: Chance = 0.3
     """It gives up after a failed round, from the third on."""

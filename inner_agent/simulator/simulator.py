@@ -11,6 +11,7 @@ from inner_agent.errors import EndpointRefused
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import (
     analyzer,
+    auditor,
     challenger,
     implementer,
     judge,
@@ -30,6 +31,7 @@ _PERSONAS: Mapping[str, Persona] = {
     "sim-weak": solver.weak,
     "sim-strong": solver.strong,
     "sim-judge": judge.reply,
+    "sim-auditor": auditor.reply,
     "sim-analyzer": analyzer.reply,
     "sim-implementer": implementer.reply,
 }
