@@ -6,6 +6,7 @@ decided here, from the recorded evaluations of exactly the item that it names as
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -161,6 +162,7 @@ class Broker:
     chats: int = 0
     requests: int = 0
     violations: int = 0
+    asked: list[bytes] = field(default_factory=list)  # a hash of each request line
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Answer until the harness hangs up: ``""``, or why it was given up on.
@@ -179,6 +181,7 @@ class Broker:
             except (asyncio.IncompleteReadError, ConnectionError):
                 return ""
             own_s -= min(clock() - asked, patience_s)
+            self.asked.append(hashlib.sha256(line).digest())
             answer = await self.answer(line)
             if self.violations > MAX_VIOLATIONS or self.requests > self._requests_allowed:
                 return "junk"

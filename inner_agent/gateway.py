@@ -9,19 +9,39 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inner_agent import strict_json
-from inner_agent.budget import Ledger
+from inner_agent.budget import Ledger, Reservation
 from inner_agent.calls import CallStore, Usage
-from inner_agent.errors import EndpointRefused, RequestRejected, UserError
+from inner_agent.errors import (
+    BudgetExhausted,
+    EndpointRefused,
+    ProviderError,
+    RequestRejected,
+    UserError,
+)
 from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
 from inner_agent.tool_schema import with_call, without_tools
 
 BYTES_PER_TOKEN_AT_LEAST = 1  # for reservations: digits and emoji come near it
+MOST_TOKENS = 10**9  # of one reply: a larger count is a mistake, not a bill
+
+
+@dataclass(slots=True, eq=False)
+class Purchase:
+    """One call on its way: a task of the gateway's own, which askers only wait for.
+
+    ``sent`` is when its request went out (monotonic seconds); ``None`` while it waits for room in
+    the budget or for its turn at the endpoint.
+    """
+
+    task: asyncio.Task[tuple[Reply, float]] = field(init=False)
+    sent: float | None = None
 
 
 class Gateway:
@@ -33,11 +53,11 @@ class Gateway:
         """``endpoints`` overrides how endpoints are opened (the same names as in the config)."""
         self._config = config
         self._calls = calls
-        self.ledger = Ledger(config.budget, calls.usage_by_role())
+        self.ledger = Ledger(config.budget, calls.usage_by_role(), config.limits.grace_s)
         self._endpoints = endpoints or {
             name: open_endpoint(name, e, config.seed) for name, e in config.endpoints.items()
         }
-        self._buying: dict[tuple[bytes, str], asyncio.Event] = {}
+        self._buying: dict[tuple[bytes, str], Purchase] = {}
         self.in_flight = 0
         self.replayed = 0
 
@@ -54,44 +74,99 @@ class Gateway:
     ) -> Reply:
         """One completion for ``role``; the same arguments again replay it at no cost.
 
-        ``sample`` tells draws of the same content apart.  Raises ``ProviderError``,
+        ``sample`` tells draws of the same content apart.  Who stops waiting doesn't stop the
+        call: it is paid for, and recorded for the next time.  Raises ``ProviderError``,
         ``EndpointRefused`` or ``BudgetExhausted``.
         """
         model = self._config.models[role]  # type: ignore[index]
         key, size = content_key(model, messages, tools, schema, top_logprobs)
-        while busy := self._buying.get((key, sample)):
-            await busy.wait()  # the very same draw is on its way: it is paid for once
-        recorded = self._calls.get(key, sample)
-        if recorded:
-            self.replayed += 1
-        reply, usd = recorded or await self._buy(
-            role, model, key, sample, size,
-            Request(model.model, messages, model.temperature, model.max_tokens,
-                    _seed(self._config.seed, key, sample), tools, schema, top_logprobs),
-        )  # fmt: skip
+        purchase = self._buying.get((key, sample))
+        recorded = None if purchase else self._calls.get(key, sample)
+        if purchase or recorded:
+            self.replayed += 1  # or on its way already: the very same draw is paid for once
+        if not recorded:
+            purchase = purchase or self._begin(
+                role, model, key, sample, size,
+                Request(model.model, messages, model.temperature, model.max_tokens,
+                        _seed(self._config.seed, key, sample), tools, schema, top_logprobs),
+            )  # fmt: skip
+            recorded = await asyncio.shield(purchase.task)
+        reply, usd = recorded
         if usage is not None:
             usage.add(reply, usd)
         return reply
 
-    async def _buy(
+    def _begin(
         self, role: str, model: Model, key: bytes, sample: str, size: int, request: Request
-    ) -> tuple[Reply, float]:
+    ) -> Purchase:
+        purchase = self._buying[key, sample] = Purchase()
+        work = self._buy(purchase, role, model, key, sample, size, request)
+        purchase.task = asyncio.create_task(work)
+
+        def over(task: asyncio.Task[tuple[Reply, float]]) -> None:
+            del self._buying[key, sample]
+            if not task.cancelled():
+                task.exception()  # seen, also when nobody waits for it any more
+
+        purchase.task.add_done_callback(over)
+        return purchase
+
+    async def _buy(
+        self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str, size: int,
+        request: Request,
+    ) -> tuple[Reply, float]:  # fmt: skip
         price = self._config.price_of(role) or Price()
         worst = size // BYTES_PER_TOKEN_AT_LEAST + 1, model.max_tokens
-        async with self.ledger.reserve(role, sum(worst), price.usd(*worst)) as reservation:
+        timeout_s = self._config.endpoints[model.endpoint].timeout_s
+        async with self.ledger.reserve(role, sum(worst), _most(price, *worst), timeout_s) as held:
             self.in_flight += 1
-            self._buying[key, sample] = done = asyncio.Event()
             try:
-                reply = await self._complete(role, model.endpoint, request)
-                usd = _cost(price, reply)
-                # Committed before anybody sees it: a crash from here on repeats nothing paid for.
-                self._calls.put(key, sample, role, reply, usd, time.time())
+                reply = await self._send(purchase, role, model, key, sample, request, held)
+                seconds = time.monotonic() - (purchase.sent or time.monotonic())
+                seconds = min(seconds, held.seconds or seconds)
+                reply = believable(reply, *worst)
+                usd = price.usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
+                # On disk before anybody sees it: a crash from here on repeats nothing paid for.
+                # Once put it is spent, also when we are stopped before the disk has said so.
+                put = self._calls.put(key, sample, role, reply, usd, time.time(), seconds)
+                held.settle(reply, usd, seconds)
+                await asyncio.wrap_future(put)
             finally:
                 self.in_flight -= 1
-                del self._buying[key, sample]
-                done.set()
-            reservation.settle(reply, usd)
         return reply, usd
+
+    async def _send(
+        self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str,
+        request: Request, held: Reservation,
+    ) -> Reply:  # fmt: skip
+        """Ask the endpoint, until ``budget.wall_s`` at most, or for the seconds that are held."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with (
+                asyncio.timeout(self.ledger.seconds_left()) as wall,
+                asyncio.timeout(None) as own,
+            ):
+
+                def sending() -> None:
+                    purchase.sent = time.monotonic()
+                    if held.seconds is not None:
+                        own.reschedule(loop.time() + held.seconds)
+
+                if not isinstance(self._endpoints[model.endpoint], OpenAIEndpoint):
+                    sending()  # others don't make a call wait for its turn
+                request = replace(
+                    request, idempotency_key=_idempotency_key(key, sample), sending=sending
+                )
+                return await self._complete(role, model.endpoint, request)
+        except TimeoutError:
+            if wall.expired():
+                raise BudgetExhausted(self.ledger.wall_passed()) from None
+            if own.expired():
+                raise ProviderError(
+                    f"endpoints.{model.endpoint}: no reply within timeout_s = {held.seconds:g},"
+                    f" which is what budget.roles.{role}.wall_s holds for a call"
+                ) from None
+            raise
 
     async def _complete(self, role: str, endpoint: str, request: Request) -> Reply:
         """Ask the endpoint.  A rejection before the role ever got a reply is the config's fault:
@@ -108,12 +183,60 @@ class Gateway:
                 ) from None
             raise
 
-    async def close(self) -> None:
-        """Close connections and the call store."""
-        for endpoint in self._endpoints.values():
-            if isinstance(endpoint, OpenAIEndpoint):
-                await endpoint.close()
-        self._calls.close()
+    async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
+        """Wait up to ``limits.grace_s`` for the calls in flight, then close everything.
+
+        They are paid for: their replies are recorded as any others.  What hasn't been sent yet
+        isn't any more.  ``say`` is told when there is something to wait for; cancelling ends the
+        wait at once.
+        """
+        try:
+            await self._drain(say)
+        finally:
+            await _cancel([p.task for p in self._buying.values()])
+            for endpoint in self._endpoints.values():
+                if isinstance(endpoint, OpenAIEndpoint):
+                    await endpoint.close()
+            self._calls.close()
+
+    async def _drain(self, say: Callable[[str], None]) -> None:
+        await _cancel([p.task for p in self._buying.values() if p.sent is None])
+        sent = [p.task for p in self._buying.values()]
+        left = self.ledger.seconds_left()
+        grace = self._config.limits.grace_s
+        grace = grace if left is None else max(0.0, min(grace, left))
+        if sent and grace:
+            calls = f"{len(sent)} call{'s' if len(sent) > 1 else ''}"
+            say(f"finishing {calls} in flight, up to {grace:.0f} s; Ctrl-C again stops now")
+            await asyncio.wait(sent, timeout=grace)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def believable(reply: Reply, prompt_at_most: int, completion_at_most: int) -> Reply:
+    """The reply with token counts that can be counted with.
+
+    Where the provider gave none, or something that is no count (negative, not a whole number,
+    past ``MOST_TOKENS``), it is taken for the worst case: a cap must not be passed for want of a
+    number.  A possible count is believed, also above the worst case: it is what will be billed.
+    """
+    prompt = _count(reply.prompt_tokens, prompt_at_most)
+    completion = _count(reply.completion_tokens, completion_at_most)
+    cached = min(_count(reply.cached_tokens, 0), prompt)
+    if (prompt, completion, cached) == (
+        reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens,
+    ):  # fmt: skip
+        return reply
+    return replace(reply, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+
+
+def _count(given: Any, otherwise: int) -> int:
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    return given if whole and 0 <= given <= MOST_TOKENS else otherwise
 
 
 def content_key(
@@ -166,5 +289,11 @@ def _seed(run_seed: int, key: bytes, sample: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _cost(price: Price, reply: Reply) -> float:
-    return price.usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
+def _idempotency_key(key: bytes, sample: str) -> str:
+    """The same draw, the same key: a provider that honours it charges a repetition once."""
+    return hashlib.sha256(key + sample.encode()).hexdigest()
+
+
+def _most(price: Price, prompt: int, completion: int) -> float:
+    """USD at most, whatever part of the prompt the provider had cached."""
+    return max(price.usd(prompt, completion), price.usd(prompt, completion, prompt))

@@ -8,8 +8,6 @@ again does what is owed.
 
 import asyncio
 import json
-import os
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inner_agent.durable import open_database, write_files
 from inner_agent.items import parse_item
 from inner_agent.papers import Paper, file_name, read_paper
 from inner_agent.patience import with_patience
@@ -66,11 +65,8 @@ class Results:
     """``results.db``: one row a paper, committed when ``put`` returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file."""
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(SCHEMA)
+        """Open or make the file.  Raises ``UserError`` for another version's."""
+        self._db = open_database(path, SCHEMA, FORMAT, synchronous="NORMAL")
 
     def get(self, paper: Paper) -> PaperResult | None:
         """How this very paper (same id, same bytes) went, if it is done."""
@@ -143,7 +139,7 @@ async def _one(
     if rollout.result.passed:
         line = json.dumps(item_line(paper, origin, rollout), ensure_ascii=False)
     # Files first: what is recorded as done has its files on disk.
-    write_rollout(folder / "papers" / file_name(paper.id), rollout)
+    await asyncio.to_thread(write_rollout, folder / "papers" / file_name(paper.id), rollout)
     results.put(paper, rollout, line)
     if line:
         _append(folder / "items.jsonl", line)
@@ -170,24 +166,22 @@ def item_line(paper: Paper, origin: Origin, rollout: Rollout) -> dict[str, Any]:
 
 
 def write_rollout(folder: Path, rollout: Rollout) -> None:
-    """Write what a rollout left into ``folder``: result.json, attempts, trajectory."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Put what a rollout left on disk, in ``folder``: result.json, attempts, trajectory."""
+    left: dict[Path, Mapping[str, Any]] = {}
     if rollout.submitted:
-        write_json(folder / "result.json", rollout.submitted.model_dump())
+        left[folder / "result.json"] = rollout.submitted.model_dump()
     steps = [s for s in rollout.trajectory["steps"] if s["kind"] in ("evaluate", "fresh")]
     for number, step in enumerate(steps, 1):
         item = parse_item(step["item"]).sha256[:12]
         name = f"{number:02d}-{step['kind']}-{step['phase']}.json"
-        write_json(folder / "eval_attempts" / item / name, step)
-    write_json(folder / "trajectory.json", rollout.trajectory)
+        left[folder / "eval_attempts" / item / name] = step
+    left[folder / "trajectory.json"] = rollout.trajectory
+    write_files({path: _indented(value) for path, value in left.items()})
 
 
 def write_items(results: Results, folder: Path) -> None:
     """Write ``items.jsonl`` anew from what is recorded, in an order that timing can't change."""
-    part = folder / "items.jsonl.part"
-    with open(part, "w", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in results.items())
-    os.replace(part, folder / "items.jsonl")
+    write_files({folder / "items.jsonl": "".join(f"{line}\n" for line in results.items())})
 
 
 def _append(path: Path, line: str) -> None:
@@ -196,7 +190,9 @@ def _append(path: Path, line: str) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write indented JSON, making folders as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Put indented JSON on disk, making folders as needed."""
+    write_files({path: _indented(value)})
+
+
+def _indented(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

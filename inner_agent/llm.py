@@ -5,7 +5,7 @@ only code that imports ``openai``; the simulator stands behind the same Protocol
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -32,7 +32,8 @@ class Request:
     """One chat completion to ask for.
 
     ``max_tokens`` bounds the reply; ``top_logprobs`` > 0 asks for that many alternatives of the
-    first token; ``schema`` is a JSON schema that the reply must follow.
+    first token; ``schema`` is a JSON schema that the reply must follow.  ``idempotency_key`` names
+    the draw to the provider; ``sending`` is to be called when the request is about to go out.
     """
 
     model: str
@@ -43,11 +44,16 @@ class Request:
     tools: Sequence[Mapping[str, Any]] = ()
     schema: Mapping[str, Any] | None = None
     top_logprobs: int = 0
+    idempotency_key: str = ""
+    sending: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back.  Token counts are the provider's; ``first_logprobs``: token to logprob."""
+    """What came back.  Token counts are the provider's, whatever it says (-1: nothing).
+
+    ``first_logprobs``: token to logprob.
+    """
 
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
@@ -105,6 +111,7 @@ class OpenAIEndpoint:
         import openai
 
         async with self._slots, self._rate:
+            request.sending()
             try:
                 answer = await self._client.chat.completions.create(**self._arguments(request))
             except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
@@ -150,6 +157,8 @@ class OpenAIEndpoint:
             given["response_format"] = {"type": "json_schema", "json_schema": shape}
         if request.top_logprobs:
             given |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if request.idempotency_key:
+            given["extra_headers"] = {"Idempotency-Key": request.idempotency_key}
         return {k: v for k, v in given.items() if k not in self._leave_out}
 
     async def close(self) -> None:
@@ -191,8 +200,8 @@ def _reply(answer: Any, endpoint: str) -> Reply:
             content=_text(message.content),
             tool_calls=calls,
             finish_reason=choice.finish_reason or "stop",
-            prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
-            completion_tokens=(usage.completion_tokens or 0) if usage else 0,
+            prompt_tokens=usage.prompt_tokens if usage else -1,
+            completion_tokens=usage.completion_tokens if usage else -1,
             cached_tokens=getattr(details, "cached_tokens", None) or 0,
             model=answer.model or "",
             first_logprobs=_first_logprobs(choice),

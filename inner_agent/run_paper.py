@@ -6,6 +6,7 @@ a reason; a failing provider is no result at all and raises.
 
 import asyncio
 import hashlib
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -34,6 +35,14 @@ Reason = Literal[
 ]  # fmt: skip
 ENTRY = "harness.py"
 QUESTION_CHARS = 1_000  # of the accepted question, in its result
+TRIES = 3  # of a child that somebody kills
+# Exit statuses of an end that may have come from outside, as Popen and as bubblewrap say it.  Any
+# other signal (abort, a bad address, too much CPU) is the child's own doing.
+KILLED = {
+    status
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for status in (-number, 128 + number)
+}
 
 
 class PaperResult(BaseModel):
@@ -97,10 +106,8 @@ async def run_paper(
     """
     started, in_flight = time.monotonic(), rig.gateway.in_flight
     sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
-    steps = Steps(paper.text)
-    evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-    broker = Broker(rig.gateway, evaluator, rig.config.limits, sample, steps, evaluator.usage)
-    fault, stderr = await _converse(rig, harness, paper, broker)
+    broker, fault, stderr = await _converse(rig, harness, paper, sample)
+    evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
     found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
     passed, scored = final is not None and not found, final
@@ -127,27 +134,57 @@ async def run_paper(
     return Rollout(result, trajectory, broker.result, final.item if final else None, timing)
 
 
-async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -> tuple[str, str]:
-    """Run the child to its end: the fault (``""`` if none) and the tail of its stderr."""
+async def _converse(
+    rig: Rig, harness: Path, paper: PaperText, sample: str
+) -> tuple[Broker, str, str]:
+    """Run the child to its end: the record, the fault (``""`` if none), the tail of its stderr.
+
+    A child that ended by a signal which anybody may have sent (an administrator, the kernel short
+    of memory) is run again, for that is no fault of the harness; what it was told is replayed.
+    It counts only where the child asks again for exactly what it asked before: then one that
+    killed itself does so again, and one that hopes for better luck is a crash.
+    """
+    asked: list[bytes] = []
+    for tries_left in reversed(range(TRIES)):
+        steps = Steps(paper.text)
+        evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
+        limits = rig.config.limits
+        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage)
+        fault, status, stderr = await _one_child(rig, harness, paper, broker, tries_left)
+        if broker.asked[: len(asked)] != asked:
+            fault = "crashed"
+        elif status in KILLED:
+            asked = broker.asked
+            continue
+        break
+    return broker, fault, stderr
+
+
+async def _one_child(
+    rig: Rig, harness: Path, paper: PaperText, broker: Broker, tries_left: int
+) -> tuple[str, int | None, str]:
+    """Fault, exit status (``None``: it was given up on), tail of stderr."""
     mounts = [
         Mount(harness, "/harness"),
         Mount(_paper_file(rig.folder, paper), "/work/paper.txt"),
     ]
     child = sandbox.start(rig.mode, [f"/harness/{ENTRY}"], mounts, rig.config.limits)
+    status = None
     try:
         reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE)
         try:
             fault = await broker.serve(reader, writer)
             if not fault:
                 status = await child.wait(rig.config.limits.idle_s)
-                child.raise_if_jail_failed()
+                if not (tries_left and status in KILLED):
+                    child.raise_if_jail_failed()
                 fault = "timed_out" if status is None else "crashed" if status else ""
         finally:
             child.kill()
             writer.transport.abort()  # closing would wait for a harness that never reads
     finally:
         stderr = child.close()
-    return fault, stderr
+    return fault, status, stderr
 
 
 async def _audit(

@@ -239,7 +239,8 @@ def _rlimits(limits: Limits, processes: int | None = None) -> list[str]:
     files = min(256, hard) if hard > 0 else 256
     count = [f"--nproc={processes}"] if processes else []
     return [
-        str(_prlimit()), f"--as={limits.memory_mb * 2**20}", f"--cpu={limits.cpu_s}",
+        str(_prlimit()), f"--as={limits.memory_mb * 2**20}",
+        f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}",  # SIGXCPU first: SIGKILL may be anybody's
         f"--fsize={limits.file_mb * 2**20}", f"--nofile={files}", "--core=0", *count, "--",
     ]  # fmt: skip
 

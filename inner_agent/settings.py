@@ -117,7 +117,9 @@ class Papers(Strict):
 
 class Limits(Strict):
     """What one rollout may use.  ``idle_s`` is the harness's own time between two requests,
-    ``own_s`` in all; waiting for models isn't counted, so a slow provider is never a score."""
+    ``own_s`` in all; waiting for models isn't counted, so a slow provider is never a score.
+    ``rollouts_in_flight`` and ``grace_s`` (for calls on their way when a run stops) are the run's.
+    """
 
     items: Positive = 8
     chats: Positive = 160
@@ -127,6 +129,7 @@ class Limits(Strict):
     memory_mb: Positive = 512
     file_mb: Positive = 16
     rollouts_in_flight: Positive = 64
+    grace_s: Annotated[float, Field(ge=0)] = 30.0
 
 
 class Sandbox(Strict):
@@ -143,11 +146,17 @@ class Cap(Strict):
     tokens: Annotated[int, Field(ge=0)] | None = None
 
 
+class RoleCap(Cap):
+    """One role's caps; ``wall_s`` sums the seconds of its answered calls, over all starts."""
+
+    wall_s: PositiveFloat | None = None
+
+
 class Budget(Cap):
     """The run's caps and, by role, further ones; ``wall_s`` counts from each start of the run."""
 
     wall_s: PositiveFloat | None = None
-    roles: dict[Role, Cap] = {}
+    roles: dict[Role, RoleCap] = {}
 
 
 class Audit(Strict):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from inner_agent.errors import UserError
+from metaopt.terminal import lasting_streams
 
 PATH = """\
 Three steps:
@@ -226,7 +227,8 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Run the command line; bad input is one line on stderr and exit status 2."""
     try:
-        status = commands(args=arguments, standalone_mode=False)  # typer.Exit's, or None
+        with lasting_streams():
+            status = commands(args=arguments, standalone_mode=False)  # typer.Exit's, or None
     except UserError as e:
         print(f"metaopt: {e}", file=sys.stderr)
         return 2

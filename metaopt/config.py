@@ -22,7 +22,7 @@ BUILTIN = "builtin"
 RESUMABLE = (
     r"budget(\..*)?",
     r"search\.iterations",
-    r"limits\.rollouts_in_flight",
+    r"limits\.(rollouts_in_flight|grace_s)",
     r"papers\.path",
     r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute|timeout_s|max_retries)",
 )

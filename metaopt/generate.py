@@ -5,12 +5,11 @@ harness made them), ``calls.db``, and ``cache/``, which can be deleted.
 """
 
 import json
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inner_agent.calls import CallStore
+from inner_agent.durable import make_folder, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.generate import Origin, Results, Tally, generate, write_json
@@ -29,7 +29,7 @@ from inner_agent.sandbox import choose_mode
 from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of
-from metaopt.runner import run_until_stopped
+from metaopt.runner import run_until_stopped, say, within_wall_time
 from metaopt.store import lock
 from metaopt.text import amount, dollars, duration
 
@@ -73,17 +73,18 @@ def make_dataset(
     """
     mode = choose_mode(config)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as e:
         raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
-    with lock(folder):
+    with ExitStack() as held:
+        held.enter_context(lock(folder))
         _freeze_config(folder, config)
         origin = export_harness(config.harness, wanted, folder / "cache" / "harness")
         _freeze_harness(folder, origin)
         papers = list(islice(papers_of(config, folder / "cache").values(), limit))
-        gateway = Gateway(config, CallStore(folder / "calls.db"))
-        rig = Rig(config, gateway, mode, folder / "cache" / "papers")
-        results = Results(folder / "results.db")
+        calls = held.enter_context(closing(CallStore(folder / "calls.db")))
+        results = held.enter_context(closing(Results(folder / "results.db")))
+        rig = Rig(config, Gateway(config, calls), mode, folder / "cache" / "papers")
         job = Job(folder, rig, origin, papers, results, Tally(len(papers)))
         job.first = sum(results.get(paper) is not None for paper in papers)
         run_until_stopped(_watched(job))
@@ -114,12 +115,12 @@ def summary(job: Job) -> str:
 async def _watched(job: Job) -> None:
     try:
         with _shown(job) as progress:
-            await generate(
-                job.rig, job.origin, job.papers, job.results, job.folder, job.tally, progress
-            )
+            async with within_wall_time(job.rig.gateway):
+                await generate(
+                    job.rig, job.origin, job.papers, job.results, job.folder, job.tally, progress
+                )
     finally:
-        await job.rig.gateway.close()
-        job.results.close()
+        await job.rig.gateway.close(say)
 
 
 @contextmanager
@@ -149,9 +150,7 @@ def _freeze_config(folder: Path, config: RunConfig) -> None:
     path = folder / "config.toml"
     if path.exists():
         refuse_other_config(path.read_text(encoding="utf-8"), inner, folder)
-    part = folder / "config.toml.part"
-    part.write_text(freeze(inner), encoding="utf-8")
-    os.replace(part, path)
+    write_files({path: freeze(inner)})
 
 
 def _freeze_harness(folder: Path, origin: Origin) -> None:

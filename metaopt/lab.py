@@ -6,17 +6,17 @@ that can be deleted (trees/, papers/, honeypots/, synthetic-*/, smoke/).
 
 import asyncio
 import json
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
+from inner_agent.durable import make_folder, sync_folders, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.honeypots import write_papers as write_honeypots
@@ -34,7 +34,7 @@ from metaopt.repo import HarnessRepo
 from metaopt.smoke import Smoke
 from metaopt.splits import read_split
 from metaopt.state import State, replay
-from metaopt.store import Event, Store, lock
+from metaopt.store import Event, Lock, Store, lock
 from metaopt.trace import Trace
 
 
@@ -53,7 +53,7 @@ class Lab:
     honeypots: list[Paper]
     smoke: Smoke
     monitor: Monitor
-    held: IO[str]
+    held: Lock
     slots: asyncio.Semaphore = field(init=False)
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     trying: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,9 +106,9 @@ class Lab:
         async with self.slots:
             rollout = await with_patience(work)
         path = self.trajectory_path(i, candidate.id, part, paper.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        told = json.dumps(rollout.trajectory, ensure_ascii=False)
         # Before the result: what is recorded as done has its trajectory on disk.
-        path.write_text(json.dumps(rollout.trajectory, ensure_ascii=False), encoding="utf-8")
+        await asyncio.to_thread(write_files, {path: told})
         self.store.put_result(candidate.id, part, i, rollout.result, rollout.timing)
         done[paper.id] = rollout.result
         self.monitor.paper_done(i)
@@ -123,13 +123,14 @@ class Lab:
         name = f"{file_name(paper)}.{i}.json"
         return self.folder / "trajectories" / str(candidate) / part / name
 
-    async def close(self) -> None:
-        """Release everything."""
-        await self.smoke.close()
-        await self.gateway.close()
-        self.repo.close()
-        self.store.close()
-        self.held.close()
+    async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
+        """Wait for the calls in flight, as ``Gateway.close`` does, and release everything."""
+        async with AsyncExitStack() as last_first:
+            last_first.callback(self.held.close)
+            last_first.callback(self.store.close)
+            last_first.callback(self.repo.close)
+            last_first.push_async_callback(self.gateway.close, say)
+            last_first.push_async_callback(self.smoke.close)
 
 
 def open_lab(
@@ -145,7 +146,7 @@ def open_lab(
     """
     mode, folder = choose_mode(config), folder.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as e:
         raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
     with ExitStack() as undo:
@@ -163,7 +164,8 @@ def open_lab(
         undo.callback(repo.close)
         gateway = Gateway(config, calls, endpoints)
         state = _open_state(store, repo, config)
-        _freeze_config(frozen, config)  # last: a run that never opened holds nobody to its config
+        # Last: a run that never opened holds nobody to its config.
+        write_files({frozen: freeze(config)})
         monitor.iterations = config.search.iterations
         rig = Rig(config, gateway, mode, folder / "papers")
         smoke = Smoke(mode, config.limits, folder / "smoke")
@@ -193,8 +195,10 @@ def _same_config_or_nothing_paid(folder: Path, frozen: Path, config: RunConfig) 
             if calls.usage_by_role():
                 raise
         shutil.rmtree(folder / "harness.git")
-        for path in (*folder.glob("run.db*"), frozen):
+        for path in folder.glob("run.db*"):
             path.unlink()
+        sync_folders([folder])  # config.toml last: no power cut leaves another run's events behind
+        frozen.unlink()
 
 
 def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
@@ -244,20 +248,15 @@ def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
             "metaopt": version("metaopt"),
             "prompts": prompts.hashes(),
         }
-        event = Event(0, "opened", opened)
-        store.append(event)
-        state.apply(event)
         repo.keep(0, repo.baseline)
         repo.mark_best(repo.baseline)
+        event = Event(0, "opened", opened)
+        store.append(event)
+        store.sync()
+        state.apply(event)
     elif state.opened["prompts"] != prompts.hashes():
         raise UserError(
             "this run was started with other solver or judge prompts (another version of metaopt);"
             f" go on with version {state.opened['metaopt']}, or start anew with another --out"
         )
     return state
-
-
-def _freeze_config(path: Path, config: RunConfig) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(freeze(config), encoding="utf-8")
-    os.replace(part, path)

@@ -5,13 +5,17 @@ date, so that the same edit on the same parent is the same commit.  Every candid
 ones too, stays under ``refs/candidates/<iteration>``.
 """
 
+import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import git
 
+from inner_agent.durable import sync_folders, sync_tree
 from inner_agent.errors import UserError
 from metaopt.config import BUILTIN, Harness
 from metaopt.resources import shipped
@@ -27,6 +31,9 @@ _ENV = {
     "GIT_COMMITTER_DATE": _DATE, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C",
     "GIT_TEMPLATE_DIR": "",  # a template may hold hooks
+    # By default git leaves new objects and refs to the kernel's leisure.
+    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsync",
+    "GIT_CONFIG_VALUE_0": "committed,reference",
 }  # fmt: skip
 _MODES = ("100644", "100755")
 
@@ -37,14 +44,29 @@ class HarnessRepo:
     def __init__(self, path: Path, harness: Harness) -> None:
         """Open ``path``, making it from the configured repository the first time."""
         self._subdir = harness.subdir.strip("/")
-        fresh = not (path / "HEAD").exists()
-        if fresh:
-            git.Git().init("--bare", "--quiet", str(path), env=_ENV)
+        if not path.exists():
+            self._make(path, harness)
+        self._open(path)
+        self.baseline = self._ref(BASELINE)
+
+    def _open(self, path: Path) -> None:
         self._repo = git.Repo(path)
         self._repo.git.update_environment(**_ENV)
-        if not self._ref(BASELINE):
+
+    def _make(self, path: Path, harness: Harness) -> None:
+        """Make it aside, with the baseline in it: whatever happens, it is there whole or not."""
+        part = path.with_name(f"{path.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        with _disk_faults(part):
+            git.Git().init("--bare", "--quiet", str(part), env=_ENV)
+        self._open(part)
+        try:
             self._make_baseline(harness)
-        self.baseline = self._ref(BASELINE)
+        finally:
+            self._repo.close()
+        sync_tree(part)
+        part.rename(path)
+        sync_folders([path.parent])
 
     def close(self) -> None:
         """End git's helper process."""
@@ -81,8 +103,14 @@ class HarnessRepo:
         return self._commit_index(parent, lines, message)
 
     def keep(self, iteration: int, commit: str) -> None:
-        """Name a candidate so that git keeps it."""
+        """Name a candidate so that git keeps it; on disk when this returns, all of its objects."""
         self._git("update_ref", f"refs/candidates/{iteration}", commit)
+        new = self._git("rev_list", "--objects", "--no-object-names", f"{commit}^!")
+        objects = Path(self._repo.git_dir, "objects")
+        refs = Path(self._repo.git_dir, "refs")
+        # Git syncs files, not the folders that hold their names.
+        folders = {objects / name[:2] for name in new.split()}
+        sync_folders([*sorted(folders), objects, refs / "candidates", refs])
 
     def mark_best(self, commit: str) -> None:
         """Point the branch ``best`` at a candidate."""
@@ -199,12 +227,25 @@ class HarnessRepo:
         given: dict[str, object] = {"strip_newline_in_stdout": strip}
         if env:
             given["env"] = env
-        if stdin is None:
-            return str(getattr(self._repo.git, command)(*arguments, **given))
-        with tempfile.TemporaryFile() as file:
-            file.write(stdin.encode() if isinstance(stdin, str) else stdin)
-            file.seek(0)
-            return str(getattr(self._repo.git, command)(*arguments, istream=file, **given))
+        run = getattr(self._repo.git, command)
+        with _disk_faults(self._repo.git_dir), tempfile.TemporaryFile() as file:
+            if stdin is not None:
+                file.write(stdin.encode() if isinstance(stdin, str) else stdin)
+                file.seek(0)
+                given["istream"] = file
+            return str(run(*arguments, **given))
+
+
+@contextmanager
+def _disk_faults(where: object) -> Iterator[None]:
+    """What git says of a disk, as the ``OSError`` that anything else would raise."""
+    try:
+        yield
+    except git.GitCommandError as e:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            if os.strerror(number) in str(e.stderr):
+                raise OSError(number, os.strerror(number), str(where)) from None
+        raise
 
 
 class _PrivateIndex:

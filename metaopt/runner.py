@@ -7,11 +7,13 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from inner_agent.errors import BudgetExhausted, ProviderError, UserError
+from inner_agent.gateway import Gateway
 from metaopt.config import RunConfig
 from metaopt.lab import Lab, open_lab
 from metaopt.loop import optimize
@@ -44,23 +46,47 @@ def run(config: RunConfig, folder: Path) -> Path:
         run_until_stopped(_watched(lab))
     except Stopped as stop:
         said = {"reason": stop.reason, "status": stop.status, "at": time.time()}
-        note.write_text(json.dumps(said), encoding="utf-8")
+        with suppress(OSError):  # the disk may be what stopped it
+            note.write_text(json.dumps(said), encoding="utf-8")
         raise
     return folder
 
 
 def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end, or to Ctrl-C, SIGTERM, a budget's end or a provider's failure.
+    """Run ``work`` to its end, or to Ctrl-C, SIGTERM, SIGHUP, a budget's end, a provider's failure.
 
     However it is stopped, ``work`` is cancelled and cleans up: jailed children are killed,
-    everything recorded stays.  Raises ``UserError`` or ``Stopped``.
+    everything recorded stays, calls in flight get ``limits.grace_s`` to come in.  A second signal
+    cuts that short.  Raises ``UserError`` or ``Stopped``.
     """
     try:
         asyncio.run(_cancelled_by_signals(work))
-    except BaseExceptionGroup as group:
-        raise _first_cause(group) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Stopped("interrupted", 130) from None
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from None
+    except Exception as e:
+        raise _first_cause(ExceptionGroup("", [e])) from e
+
+
+@asynccontextmanager
+async def within_wall_time(gateway: Gateway) -> AsyncIterator[None]:
+    """End the body when ``budget.wall_s`` leaves only the grace for calls on their way.
+
+    Raises ``BudgetExhausted``.
+    """
+    try:
+        async with asyncio.timeout(gateway.ledger.seconds_for_new_calls()) as time_left:
+            yield
+    except TimeoutError:
+        if not time_left.expired():
+            raise
+        raise BudgetExhausted(gateway.ledger.wall_passed()) from None
+
+
+def say(line: str) -> None:
+    """A line on stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def resume_command(config_path: Path, folder: Path, overrides: list[str]) -> str:
@@ -74,16 +100,19 @@ def resume_command(config_path: Path, folder: Path, overrides: list[str]) -> str
 async def _watched(lab: Lab) -> None:
     try:
         with live(lab):
-            await optimize(lab)
+            async with within_wall_time(lab.gateway):
+                await optimize(lab)
     finally:
-        await lab.close()
+        await lab.close(say)
 
 
 async def _cancelled_by_signals(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):  # the second time as the first
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # The first one stops the work, the second one its wait for calls in flight.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await work
 
 
@@ -102,4 +131,4 @@ def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
             found = found.exceptions[0]  # type: ignore[assignment]
         if found is not None:
             return found if status == 0 else Stopped(str(found), status)
-    return group
+    return group if len(group.exceptions) > 1 else group.exceptions[0]

@@ -13,7 +13,7 @@ from inner_agent import sandbox
 from inner_agent.calls import CallStore
 from inner_agent.gateway import Gateway
 from inner_agent.papers import Paper, PaperText
-from inner_agent.run_paper import Rig, run_paper
+from inner_agent.run_paper import KILLED, TRIES, Rig, run_paper
 from inner_agent.sandbox import Mode, Mount
 from inner_agent.settings import INNER_ROLES, InnerConfig, Limits, Model
 from inner_agent.simulator import Simulator
@@ -63,18 +63,25 @@ class Smoke:
         program = folder.parent / "check.py"
         program.write_text(_COMPILE, encoding="utf-8")
         mounts = [Mount(folder, "/harness"), Mount(program, "/work/check.py")]
-        script = ["/work/check.py", *names]
-        child = sandbox.start(self._rig.mode, script, mounts, self._rig.config.limits)
-        try:
-            status = await child.wait(self._rig.config.limits.idle_s)
-            child.raise_if_jail_failed()
-        finally:
-            errors = child.close()
+        for _ in range(TRIES):
+            status, errors = await self._in_jail(["/work/check.py", *names], mounts)
+            if status not in KILLED:
+                break
         if status == 0:
             return []
         lines = [line.strip() for line in errors.strip().splitlines()]
         where = [x.replace("/harness/", "") for x in lines if x.startswith("File ")][-1:]
         return [f"doesn't compile: {' '.join([*where, *lines[-1:]]) or f'exit status {status}'}"]
+
+    async def _in_jail(self, script: list[str], mounts: list[Mount]) -> tuple[int | None, str]:
+        child = sandbox.start(self._rig.mode, script, mounts, self._rig.config.limits)
+        try:
+            status = await child.wait(self._rig.config.limits.idle_s)
+            if status not in KILLED:
+                child.raise_if_jail_failed()
+        finally:
+            errors = child.close()
+        return status, errors
 
     async def _run(self, folder: Path) -> list[str]:
         rollout = await run_paper(self._rig, folder, self._paper, "smoke", fresh=False)

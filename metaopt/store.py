@@ -2,21 +2,34 @@
 
 SQLite in WAL mode; an append is committed when it returns.  Cost per event is constant: nothing
 is ever rewritten.  Usage isn't kept twice: calls.db has it, call by call.
+
+**What is on disk before what.**  A power cut may take back whatever wasn't synced.  run.db isn't
+synced at each commit, so it may lose its last events and results, in order: they are made again
+from what they were made from, which is synced first, always:
+
+1. a reply is in calls.db, synced, before anybody uses it (``inner_agent/calls.py``);
+2. a rollout's trajectory, or in a data set its files, before its result;
+3. a candidate's git objects and its ref before the event that names them (``repo.keep``);
+4. harness.git, the first event and calls.db before config.toml, which binds the run;
+5. ``items.jsonl`` of a data set is written from results.db at each start and end.
+
+So run.db may be behind, never ahead; and what it is behind, replaying makes up for at no cost.
 """
 
 import fcntl
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from inner_agent.durable import open_database, read_database
 from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 
+FORMAT = 1  # of the file
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY,
@@ -52,13 +65,19 @@ class Store:
     """The events and results of one run."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        """Open (or make) ``run.db``; readers take no locks and never write."""
-        uri = f"file:{path}?mode=ro" if readonly else f"file:{path}"
-        self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
-        if not readonly:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(SCHEMA)
+        """Open (or make) ``run.db``; readers take no locks and never write.
+
+        Raises ``UserError`` for a file that another version of metaopt wrote.
+        """
+        self._db = (
+            read_database(path, FORMAT)
+            if readonly
+            else open_database(path, SCHEMA, FORMAT, synchronous="NORMAL")
+        )
+
+    def sync(self) -> None:
+        """Put on disk what was appended so far."""
+        self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
 
     def append(self, event: Event) -> None:
         """Record an event; committed when this returns."""
@@ -115,20 +134,62 @@ class Store:
         self._db.close()
 
 
-def lock(folder: Path) -> IO[str]:
-    """Hold a run for this process.  Raises ``UserError`` naming the process that has it."""
+class Lock:
+    """A run's folder held for this process, until ``close`` or the process's end."""
+
+    def __init__(self, *held: int) -> None:
+        """``held``: locked file descriptors."""
+        self._held = held
+
+    def close(self) -> None:
+        """Let go."""
+        for fd in self._held:
+            os.close(fd)
+        self._held = ()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def lock(folder: Path) -> Lock:
+    """Hold a run for this process.  Raises ``UserError`` naming the process that has it.
+
+    The folder itself is locked too, where its file system can do that: somebody may remove the
+    file ``lock``.
+    """
     try:
-        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115  (held while we run)
+        file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as e:
         raise UserError(f"{folder}: can't be written to ({e.strerror})") from None
+    place = os.open(folder, os.O_RDONLY)
+    held = Lock(file, place)
+    for fd in (file, place):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _holder(fd) or os.pread(file, 20, 0).decode().strip() or "unknown"
+            held.close()
+            raise UserError(f"{folder}: process {owner} is on this run; stop it first") from None
+        except OSError:
+            if fd == file:
+                held.close()
+                raise
+    os.ftruncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
+    return held
+
+
+def _holder(fd: int) -> str | None:
+    """Who has locked a file, as the kernel tells it: the file itself may not say so yet."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
     except OSError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise UserError(f"{folder}: process {owner} is on this run; stop it first") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+        return None
+    inode = str(os.fstat(fd).st_ino)
+    for fields in map(str.split, lines):  # 1: FLOCK ADVISORY WRITE 4711 fe:00:123456 0 EOF
+        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode and fields[4] != "0":
+            return fields[4]
+    return None

@@ -1,0 +1,104 @@
+"""Files that outlast a power cut: written aside, synced, renamed, and their folders synced.
+
+A write without a sync may be lost, in part and in any order, until the kernel gets to it; so may
+the name of a new file until its folder is synced.  What others build on goes through here.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from inner_agent.errors import UserError
+
+
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Write each text to its path; when this returns, all of them are on disk, whole.
+
+    Folders are made as needed.  A crash on the way leaves each file as it was, or new.
+    """
+    for path, text in texts.items():
+        make_folder(path.parent)
+        part = path.with_name(f"{path.name}.part")
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    sync_folders({path.parent for path in texts})
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that their names are on disk too."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folders([folder.parent])
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Put the names in these folders on disk."""
+    for folder in folders:
+        _sync(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Put everything below ``folder`` on disk, its own name too."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place, name))
+        _sync(Path(place))
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def open_database(
+    path: Path | str, schema: str, version: int, *, synchronous: str, any_thread: bool = False
+) -> sqlite3.Connection:
+    """Open or make a SQLite file (WAL) whose ``user_version`` is ``version``.
+
+    ``synchronous``: ``FULL`` puts each commit on disk before it returns; with ``NORMAL`` a power
+    cut may take the last ones back, never one without those after it.  Raises ``UserError`` for
+    a file of another version.
+    """
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
+    try:
+        check_version(db, path, version)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        # One transaction: a crash leaves no tables without their version.
+        db.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {version}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def read_database(path: Path | str, version: int) -> sqlite3.Connection:
+    """Open a SQLite file without ever writing to it.  Raises ``UserError`` as above."""
+    db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        check_version(db, path, version)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def check_version(db: sqlite3.Connection, path: Path | str, version: int) -> None:
+    """Raise ``UserError`` unless the file is empty or has this version's tables."""
+    [found] = db.execute("PRAGMA user_version").fetchone()
+    [tables] = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if tables and found != version:
+        raise UserError(
+            f"{path}: written by another version of metaopt (format {found}, this one has"
+            f" {version}); go on with that version, or give another --out"
+        )
