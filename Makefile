@@ -1,4 +1,4 @@
-# Everything is installed into .venv here; the only thing outside is the bubblewrap package.
+# Everything is installed into .venv here; the only things outside are bubblewrap and libseccomp.
 EXTRAS  ?=
 WORKERS ?= 2
 BIN     := .venv/bin

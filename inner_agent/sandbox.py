@@ -3,11 +3,14 @@
 Covered by bubblewrap: no network (not even loopback), no host files but a read-only system
 runtime, the harness's own tree and its one paper; no host processes, no signals to them, no
 parent environment, no new namespaces, private ``/work`` and ``/tmp`` in memory with a size cap.
-By rlimits: address space, CPU seconds, file size, open files, processes, no core dumps.  By the
-parent: an idle deadline, and the whole process namespace killed at the end.
+By a filter of system calls (``syscalls.py``): one process with its threads, which may become
+another program but not two; only UNIX sockets; nothing of the kernel that an interpreter doesn't
+need.  By rlimits: address space, CPU seconds, file size, open files, threads, no core dumps.  By
+the parent: an idle deadline, and the whole process namespace killed at the end.
 
-Not covered: a kernel exploit; timing side channels; the number of processes when metaopt itself
-runs as root (the kernel exempts root from that limit), which then ends with the deadline.
+Not covered: a kernel exploit; timing side channels; kernel memory that no rlimit counts (a million
+empty files, the stacks of threads when metaopt runs as root, whom the kernel exempts from their
+limit), which lasts until the deadline: where that matters, give metaopt a control group.
 
 With ``none`` only the environment is cleared and the rlimits hold: use it for harnesses you trust.
 """
@@ -28,6 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal
 
+from inner_agent import syscalls
 from inner_agent.errors import JailFailed, UserError
 from inner_agent.settings import InnerConfig, Limits
 
@@ -38,7 +42,7 @@ MAX_PROCESSES = 64
 # with a fixed hash seed a harness that iterates over a set is the same program every time.
 FLAGS = ("-P", "-s", "-S", "-B")
 HASH_SEED = "0"
-INSTALL = "install bubblewrap (Debian: apt-get install bubblewrap)"
+INSTALL = "install bubblewrap and libseccomp (Debian: apt-get install bubblewrap libseccomp2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +131,18 @@ def bubblewrap_problem() -> str | None:
     """Why bubblewrap can't be used here, or ``None``; it is really run once."""
     if not shutil.which("bwrap"):
         return "bubblewrap isn't installed"
-    trial = [*_bubblewrap([]), "--", str(_python()), "-I", "-S", "-c", "pass"]
-    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    try:
+        program = syscalls.open_program()
+    except JailFailed as e:
+        return f"the filter of system calls can't be made ({e})"
+    trial = [*_bubblewrap([]), "--seccomp", str(program), "--"]
+    trial += [str(_python()), "-I", "-S", "-c", "pass"]
+    try:
+        done = subprocess.run(
+            trial, capture_output=True, text=True, check=False, pass_fds=[program]
+        )
+    finally:
+        os.close(program)
     if done.returncode == 0:
         return None
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -145,13 +159,14 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
     fd = str(theirs.fileno())
     scratch, status, passed = None, None, [theirs.fileno()]
+    program = syscalls.open_program() if mode == "bubblewrap" else None
     python = [str(_python()), *FLAGS]
     env = {"METAOPT_FD": fd, "PYTHONHASHSEED": HASH_SEED, "PATH": os.defpath}
-    if mode == "bubblewrap":
+    if program is not None:
         given = [word for name, value in env.items() for word in ("--setenv", name, value)]
         status = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
-        passed.append(status.fileno())
-        given += ["--json-status-fd", str(status.fileno())]
+        passed += [status.fileno(), program]
+        given += ["--json-status-fd", str(status.fileno()), "--seccomp", str(program)]
         limited = _rlimits(limits, MAX_PROCESSES)
         command = [*_bubblewrap(mounts, limits), *given, "--", *limited, *python, *script]
         cwd = None
@@ -167,6 +182,8 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
         )  # fmt: skip
     finally:
         theirs.close()
+        if program is not None:
+            os.close(program)
     return Child(process, ours, errors, status, scratch)
 
 

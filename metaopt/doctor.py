@@ -149,7 +149,7 @@ def _python(checkup: Checkup) -> None:
 def _sandbox(checkup: Checkup, config: RunConfig) -> None:
     mode = checkup.attempt("sandbox", lambda _: INSTALL, lambda: choose_mode(config))
     if mode == "bubblewrap":
-        checkup.add("sandbox", OK, "bubblewrap works")
+        checkup.add("sandbox", OK, "bubblewrap and its filter of system calls work")
     elif mode == "none":
         why = bubblewrap_problem() or 'sandbox.mode = "none"'
         checkup.add("sandbox", WARN, f"harnesses run unconfined ({why})", INSTALL)

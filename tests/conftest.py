@@ -3,12 +3,16 @@
 import ipaddress
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_openai import FakeOpenAI
+
+from inner_agent import syscalls
+from inner_agent.sandbox import bubblewrap_problem
 
 
 class NetworkRefused(RuntimeError):
@@ -63,6 +67,20 @@ def require(condition: object, reason: str) -> None:
     if os.environ.get("METAOPT_REQUIRE") == "all":
         pytest.fail(f"required, but missing: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def bubblewrap() -> None:
+    """Skip without a working bubblewrap."""
+    require(bubblewrap_problem() is None, str(bubblewrap_problem()))
+
+
+@pytest.fixture
+def no_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jail with a filter that allows every system call, to try what the other layers hold."""
+    path = tmp_path / "allow"
+    path.write_bytes(struct.pack("HBBI", 6, 0, 0, 0x7FFF0000))  # return SECCOMP_RET_ALLOW
+    monkeypatch.setattr(syscalls, "open_program", lambda: os.open(path, os.O_RDONLY))
 
 
 @pytest.fixture(scope="session")

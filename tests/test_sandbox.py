@@ -1,124 +1,22 @@
-"""The jail against harnesses that try to get out of it: each attack is really made.
+"""The layers of the jail one by one, and what they leave to a harness.
 
-The same attacks run without the jail too, where some of them succeed: so they can.
+What they keep it from is in ``attacks/jail.py``.
 """
 
-import json
 import os
-import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
+import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from conftest import require
 from scripted import HONEST, Bench, Models, config, said
 
-from inner_agent import sandbox
+from inner_agent import sandbox, syscalls
 from inner_agent.errors import UserError
 from inner_agent.sandbox import Mode, bubblewrap_problem, choose_mode
 from inner_agent.settings import Limits
-
-SECRET = "a-key-that-no-harness-may-see"
-
-ATTACKS = """
-import ctypes, signal
-def attempt(name, attack):
-    try:
-        got = attack()
-    except BaseException:
-        return
-    if name and got is not None:
-        say(name, str(got)[:200])
-
-def read(path):
-    with open(path, "rb") as file:
-        return file.read(100)
-
-def write(path):
-    with open(path, "ab") as file:
-        file.write(b"#")
-    return path
-
-def connect(family, kind, address):
-    with socket.socket(family, kind) as s:
-        s.settimeout(2)
-        s.connect(address)
-        return s.send(b"hello")
-
-def kill(pid):
-    os.kill(pid, 0)
-    return pid
-
-def truth(value):
-    return value or None
-
-HOST = json.loads(HOST)
-for path in HOST["read"]:
-    attempt("read " + path, lambda: read(path))
-    attempt("list " + path, lambda: os.listdir(os.path.dirname(path)))
-for path in HOST["write"]:
-    attempt("write " + path, lambda: write(path))
-attempt("tcp", lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", HOST["tcp"])))
-attempt("", lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", HOST["udp"])))
-attempt("unix", lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, "\\0" + HOST["unix"]))
-attempt("names", lambda: socket.create_connection(("example.org", 80), 2))
-attempt("kill", lambda: kill(HOST["pid"]))
-attempt("kill all", lambda: truth([p for p in range(100, 1000) if not os.kill(p, 0)]))
-attempt("see", lambda: os.listdir("/proc"))
-attempt("environment", lambda: truth([v for v in os.environ.values() if "key" in v]))
-attempt("parent's environment", lambda: read(f"/proc/{HOST['pid']}/environ"))
-attempt("namespace", lambda: truth(ctypes.CDLL(None).unshare(0x10000000) == 0))
-attempt("nested jail", lambda: subprocess.run(
-    ["bwrap", "--ro-bind", "/", "/", "true"], check=True, capture_output=True))
-attempt("descriptors", lambda: truth([
-    n for n in range(3, 64) if n not in (FD, LINES.fileno()) and os.path.sameopenfile(n, n)]))
-say("done")
-"""
-
-
-@pytest.fixture
-def bubblewrap() -> None:
-    """Skip without a working bubblewrap."""
-    require(bubblewrap_problem() is None, str(bubblewrap_problem()))
-
-
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Something to steal, to break and to talk to on this machine."""
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "other.txt").write_text("another paper")
-    root = Path(__file__).resolve().parents[1]
-    with ExitStack() as stack:
-        servers = {}
-        for name, family, kind, address in (
-            ("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
-            ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
-            ("unix", socket.AF_UNIX, socket.SOCK_STREAM, f"\0metaopt-test-{os.getpid()}"),
-        ):
-            servers[name] = stack.enter_context(socket.socket(family, kind))
-            servers[name].bind(address)
-            if kind == socket.SOCK_STREAM:
-                servers[name].listen()
-        yield {
-            "read": [
-                "/etc/passwd", "/etc/hostname", "/proc/1/cmdline", str(tmp_path / "calls.db"),
-                str(tmp_path / "papers" / "other.txt"), str(root / "pyproject.toml"), __file__,
-            ],
-            "write": [
-                "/x", "/usr/x", "/usr/bin/python3", "/bin/x", "/dev/x", "/dev/shm/x", "/etc/x",
-                "/harness/x", "/harness/harness.py", "/work/paper.txt", str(tmp_path / "calls.db"),
-            ],
-            "tcp": servers["tcp"].getsockname()[1],
-            "udp": servers["udp"].getsockname()[1],
-            "unix": servers["unix"].getsockname()[1:].decode(),
-            "pid": os.getpid(),
-            "servers": servers,
-        }  # fmt: skip
 
 
 def bench(folder: Path, mode: Mode, **limits: float) -> Bench:
@@ -126,73 +24,64 @@ def bench(folder: Path, mode: Mode, **limits: float) -> Bench:
     return Bench(folder, mode, Models(), config(limits=limits))
 
 
-async def attacked(folder: Path, mode: Mode, host: dict[str, Any]) -> dict[str, str]:
-    """What the attacks got; the one after them must be able to work."""
-    servers = host.pop("servers")
-    tried = bench(folder, mode)
-    source = f"HOST = {json.dumps(json.dumps(host))}\n{ATTACKS}\n{HONEST}"
-    rollout = await tried.run(source)
-    *got, [done] = said(rollout)
-    assert done == "done"
+ORDINARY = """
+import asyncio, concurrent.futures, shutil, signal, sqlite3, tempfile, zipfile
+def threads():
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(abs, range(100)))
+
+async def waited():
+    reply = await asyncio.wait_for(asyncio.to_thread(str, 1), 5)
+    return reply + (await asyncio.to_thread(open, "paper.txt")).read()[:1]
+
+def files():
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree("/harness", folder + "/copy")
+        shutil.copy2("paper.txt", folder + "/paper.txt")
+        shutil.make_archive(folder + "/copy", "zip", folder + "/copy")
+        shutil.move(folder + "/copy.zip", "copy.zip")
+    return zipfile.ZipFile("copy.zip").namelist()
+
+def database():
+    with sqlite3.connect("notes.db") as base:
+        base.execute("CREATE TABLE t (a)")
+        base.execute("INSERT INTO t VALUES (1)")
+        return base.execute("SELECT a FROM t").fetchone()[0]
+
+def alarm():
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    return signal.pause()
+
+say("threads", threads())
+say("asyncio", asyncio.run(waited()))
+say("files", files())
+say("database", database())
+say("alarm", alarm())
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+async def test_what_a_harness_may_need_works(tmp_path: Path) -> None:
+    tried = bench(tmp_path, "bubblewrap")
+    rollout = await tried.run(f"{ORDINARY}\n{HONEST}")
+    assert dict(said(rollout)) == {
+        "threads": 4950, "asyncio": "1#", "files": ["harness.py"], "database": 1, "alarm": None
+    }, rollout.trajectory["stderr"]  # fmt: skip
     assert rollout.result.passed
-    assert (await tried.run(HONEST)).result.passed
     await tried.rig.gateway.close()
-    return dict(got) | {f"heard on {name}": "hello" for name in servers if heard(servers[name])}
-
-
-def heard(server: socket.socket) -> bool:
-    """Did anybody connect, or send a datagram?"""
-    server.setblocking(False)
-    try:
-        server.recv(9) if server.type == socket.SOCK_DGRAM else server.accept()[0].close()
-    except BlockingIOError:
-        return False
-    return True
 
 
 @pytest.mark.usefixtures("bubblewrap")
-async def test_no_attack_gets_anything(tmp_path: Path, host: dict[str, Any]) -> None:
-    assert await attacked(tmp_path, "bubblewrap", host) == {}
-
-
-async def test_without_the_jail_the_attacks_work(tmp_path: Path, host: dict[str, Any]) -> None:
-    harmless = [str(tmp_path / "calls.db")]
-    got = await attacked(tmp_path, "none", host | {"write": [*harmless, "/no/such/folder/x"]})
-    assert got.keys() >= {
-        "read /etc/passwd", f"write {harmless[0]}", "kill", "see",
-        "heard on tcp", "heard on udp", "heard on unix",
-    }  # fmt: skip
-    assert "environment" not in got  # cleared even so
-    assert SECRET not in got.values()
-
-
-@pytest.mark.usefixtures("bubblewrap")
-async def test_memory_disk_and_cpu_are_limited(tmp_path: Path) -> None:
-    small = bench(tmp_path, "bubblewrap", memory_mb=200, file_mb=2, cpu_s=1)
-    rollout = await small.run("x = [bytearray(1 << 20) for _ in range(400)]")
-    assert rollout.result.reason == "crashed"
-    assert rollout.result.detail == "MemoryError"
-    rollout = await small.run(
-        """
-        for folder in ("/work", "/tmp", "/", "/dev", "/dev/shm", "/harness"):
-            written = 0
-            try:
-                for n in range(8):
-                    with open(f"{folder}/f{n}", "wb", buffering=0) as file:
-                        written += file.write(bytes(1 << 20))
-            except OSError:
-                pass
-            say(folder, written >> 20)
-        """
-    )
-    mb = dict(said(rollout))
-    assert mb == {"/work": 2, "/tmp": 2, "/": 0, "/dev": 0, "/dev/shm": 0, "/harness": 0}
-    assert (await small.run("while True: pass")).result.reason == "crashed"
-    flood = await small.run("while True: os.write(2, b'y' * 100_000)")
-    assert flood.result.reason == "crashed"
-    assert len(flood.trajectory["stderr"]) <= 8_000
-    assert (await small.run(HONEST)).result.passed
-    await small.rig.gateway.close()
+def test_without_libseccomp_there_is_no_jail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pyseccomp", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
+    monkeypatch.setattr(syscalls, "_program", syscalls._program.__wrapped__)
+    problem = bubblewrap_problem.__wrapped__()
+    assert problem == "the filter of system calls can't be made (libseccomp isn't installed)"
+    monkeypatch.setattr(sandbox, "bubblewrap_problem", lambda: problem)
+    with pytest.raises(UserError, match=r"apt-get install bubblewrap libseccomp2"):
+        choose_mode(config(sandbox={"mode": "bubblewrap"}))
 
 
 @pytest.mark.usefixtures("bubblewrap")
@@ -229,7 +118,7 @@ subprocess.Popen(
 
 
 @pytest.mark.parametrize("ending", ["time.sleep(600)", "SOCKET.close(); LINES.close()", HONEST])
-@pytest.mark.usefixtures("bubblewrap")
+@pytest.mark.usefixtures("bubblewrap", "no_filter")
 async def test_a_detached_grandchild_with_the_socket_is_ended_too(
     tmp_path: Path, ending: str
 ) -> None:
