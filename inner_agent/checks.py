@@ -8,10 +8,9 @@ figure.  They are meant to be right when they speak; what only sense can tell is
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 from inner_agent.items import Item
@@ -21,6 +20,7 @@ from inner_agent.settings import Audit
 RUN = 6  # words in a row that count as copied
 ANSWER_WORDS = 12  # shorter reference answers are too short to be recognised in a context
 SHINGLE = 3
+_BASE, _PRIME = 1_000_003, 2**61 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,34 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", plain_text(text))
 
 
-def copied_share(text: Sequence[str], source: Sequence[str]) -> float:
-    """The share of the words of ``text`` that stand in ``source`` in runs of ``RUN`` or more."""
-    runs = {tuple(source[k : k + RUN]) for k in range(len(source) - RUN + 1)}
-    hit = {k for k in range(len(text) - RUN + 1) if tuple(text[k : k + RUN]) in runs}
-    covered = {k + n for k in hit for n in range(RUN)}
-    return len(covered) / len(text) if text else 0.0
+def _windows(words: Sequence[str], length: int) -> Iterator[int]:
+    """A rolling hash of each ``length`` words in a row: linear, for a harness wrote the words."""
+    value, top = 0, pow(_BASE, length - 1, _PRIME)
+    for k, word in enumerate(words):
+        if k >= length:
+            value -= hash(words[k - length]) * top
+        value = (value * _BASE + hash(word)) % _PRIME
+        if k >= length - 1:
+            yield value
+
+
+def copied_share(text: Sequence[str], source: Collection[int]) -> float:
+    """The share of the words of ``text`` that stand in runs of ``RUN`` of which ``source`` has the
+    hashes."""
+    hits = [k for k, window in enumerate(_windows(text, RUN)) if window in source]
+    return len({k + n for k in hits for n in range(RUN)}) / len(text) if text else 0.0
 
 
 def _leak(item: Item, limits: Audit) -> Iterator[Finding]:
     context, answer = _words(item.context), _words(item.reference_answer)
     # A context may hold what an answer quotes; in one piece, it holds the answer.
-    run = SequenceMatcher(None, answer, context, autojunk=False).find_longest_match().size
-    if len(answer) >= ANSWER_WORDS and run / len(answer) > limits.leak_max:
-        yield Finding(
-            "leak", f"the context holds {run} of the answer's {len(answer)} words in one go"
-        )
-    positive = [c for c in item.rubric if c.weight > 0]
-    told = sum(c.weight for c in positive if copied_share(_words(c.criterion), context) > 0.5)
+    piece = int(limits.leak_max * len(answer)) + 1
+    pieces = _windows(answer, piece) if len(answer) >= ANSWER_WORDS else ()
+    if not set(_windows(context, piece)).isdisjoint(pieces):
+        said = f"the context holds {limits.leak_max:.0%} or more of the answer in one piece"
+        yield Finding("leak", said)
+    positive, source = [c for c in item.rubric if c.weight > 0], set(_windows(context, RUN))
+    told = sum(c.weight for c in positive if copied_share(_words(c.criterion), source) > 0.5)
     share = told / sum(c.weight for c in positive)
     if share > limits.leak_max:
         yield Finding("leak", f"the context holds criteria worth {share:.0%} of the rubric")
@@ -167,16 +177,25 @@ def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
     shingles passes ``limit``.  All of them are named: a question that fits two papers is neither's.
     """
     shingles = {paper: _shingles(text) for paper, text in questions.items() if text}
-    found: set[str] = set()
-    ordered = sorted(shingles)
-    for k, a in enumerate(ordered):
-        for b in ordered[k + 1 :]:
-            union = len(shingles[a] | shingles[b])
-            if union and len(shingles[a] & shingles[b]) / union > limit:
-                found |= {a, b}
-    return found
+    count = Counter(s for found in shingles.values() for s in found)
+    places: dict[str, list[str]] = defaultdict(list)
+    same: set[str] = set()
+    for paper, mine in sorted(shingles.items()):
+        # Two sets that are alike share one of their rarest: only those are looked up.
+        rarest = sorted(mine, key=lambda s: (count[s], s))[: int(len(mine) * (1 - limit)) + 1]
+        for other in {p for s in rarest for p in places[s]}:
+            if _jaccard(mine, shingles[other]) > limit:
+                same |= {paper, other}
+        for s in rarest:
+            places[s].append(paper)
+    return same
 
 
-def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b)
+
+
+def _shingles(text: str) -> frozenset[str]:
     words = _words(text)
-    return frozenset(tuple(words[k : k + SHINGLE]) for k in range(max(1, len(words) - SHINGLE + 1)))
+    starts = range(max(1, len(words) - SHINGLE + 1))
+    return frozenset(" ".join(words[k : k + SHINGLE]) for k in starts)

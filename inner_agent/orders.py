@@ -74,5 +74,7 @@ def orders_in(text: str) -> Iterator[str]:
 
 def plain_text(text: str) -> str:
     """As a reader takes it in: compatibility forms folded, marks without a shape gone."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    folded = unicodedata.normalize("NFKC", text)
+    if len(folded) > 2 * len(text):  # signs that stand for whole sentences, in masses
+        folded = text
+    return "".join(c for c in folded.casefold() if unicodedata.category(c) != "Cf")
