@@ -1,7 +1,7 @@
 """A model with no latency: canned replies of realistic sizes that take a paper through five rounds.
 
-Round 1 fails the quality check, 2 to 4 are too easy, 5 is accepted: 43 calls with a main agent that
-is a model, about the mean of the demo's rollouts.
+Round 1 fails the quality check, 2 to 4 are too easy, 5 is accepted and stands its audit: 47 calls
+with a main agent that is a model, about the mean of the demo's rollouts.
 It keeps no state: the round is read off the prompt, so any number of papers may be in flight.
 """
 
@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from inner_agent.audit import QUESTIONS
 from inner_agent.llm import Message, Reply, Request, ToolCall
 
 ROUNDS = 5
@@ -19,6 +20,7 @@ SCORES = dict.fromkeys(range(1, ROUNDS), (0.9, 0.9)) | {
 }  # (weak, strong), by round
 _ROUND = re.compile(r"in round (\d)")
 _LOREM = "the estimator keeps its bias below the bound whenever the step size is halved and "
+_CLAIM = "small steps let no error of the first moment outgrow what the schedule allows since "
 
 
 class Canned:
@@ -36,7 +38,7 @@ class Canned:
             return _said(_verdict("in round 1" not in text))
         if request.model in ("weak", "strong"):
             return _said(f"{request.model} answer: " + _LOREM * 11)
-        return _said(_sheet(_score(text)))
+        return _said(_audit() if request.model == "auditor" else _sheet(_score(text)))
 
 
 def _said(text: str) -> Reply:
@@ -45,13 +47,13 @@ def _said(text: str) -> Reply:
 
 @cache
 def _item(number: int) -> str:
-    rubric = [{"criterion": f"Names effect {n}: " + _LOREM, "weight": n} for n in range(1, 10)]
+    rubric = [{"criterion": f"Names effect {n}: " + _CLAIM, "weight": n} for n in range(1, 10)]
     item = {
         "question_type": "mechanism",
         "reasoning_skills": ["multi-step inference", "synthesis"],
         "context": _LOREM * 9,
         "question": f"Why, in round {number}, does it follow that " + _LOREM * 2 + "?",
-        "reference_answer": _LOREM * 6,
+        "reference_answer": _CLAIM * 6,
         "rubric": rubric,
     }
     return json.dumps(item, indent=1)
@@ -71,7 +73,16 @@ def _sheet(score: float) -> str:
     return json.dumps({"criteria": lines})
 
 
+@cache
+def _audit() -> str:
+    lines = [{"id": q, "reason": f"Nothing to mend: {_LOREM}", "sound": True} for q in QUESTIONS]
+    return json.dumps({"checks": lines})
+
+
 def _score(text: str) -> float:
+    """What an attempt earns; the answers of an audit that show no work earn nothing."""
+    if "strong answer:" not in text and "weak answer:" not in text:
+        return 0.0
     found = _ROUND.search(text)
     weak, strong = SCORES[int(found[1]) if found else ROUNDS]
     return strong if "strong answer:" in text else weak

@@ -23,6 +23,7 @@ from common import ROOT, against, machine, own_cpu, table
 
 from inner_agent.papers import Paper
 from inner_agent.run_paper import PaperResult
+from inner_agent.settings import Audit
 from metaopt import loop
 from metaopt.analyzer import Diagnosis, FailureMode
 from metaopt.config import RunConfig, load_config
@@ -82,6 +83,7 @@ class StubLab(Lab):
                     outcomes={"too_easy": 3, "failed_on_strong": 1, "accepted": 1},
                     weak_avg=0.4123, strong_avg=0.7131, gap=0.3008, calls=68,
                     prompt_tokens=180_000, completion_tokens=9_000, usd=0.0123,
+                    question=f"What, on paper {paper.id}, follows from {TEXT}?" if passed else "",
                 )  # fmt: skip
                 self.store.put_result(candidate.id, part, i, result, {"wall_s": 60.0})
                 done[paper.id] = result
@@ -116,7 +118,7 @@ def _lab(folder: Path, config: RunConfig, monitor: Monitor) -> Lab:
     nothing: Any = SimpleNamespace(ask=None)
     return StubLab(
         folder, config, store, replay([opened]), cast(HarnessRepo, NoGit()), nothing, nothing,
-        split, cast(Any, _no_problems), monitor, nothing,
+        split, _papers("honeypot", 2), cast(Any, _no_problems), monitor, nothing,
     )  # fmt: skip
 
 
@@ -127,8 +129,9 @@ async def _no_problems(_tree: Mapping[str, bytes]) -> list[str]:
 def run(iterations: int, folder: Path) -> tuple[list[float], int]:
     """CPU seconds at each decision since the start, and the size of the population at the end."""
     config = load_config(ROOT / "configs" / "demo.toml", [f"search.iterations={iterations}"])
+    config = config.model_copy(update={"audit": Audit(honeypots=False)})  # no model is there
     decided: list[float] = []
-    monitor = Monitor(say=lambda _line: decided.append(own_cpu()))
+    monitor = Monitor(say=lambda line: decided.append(own_cpu()) if "ALARM" not in line else None)
     lab = _lab(folder, config, monitor)
     start = own_cpu()
     with patch.object(loop, "analyze", _analyze), patch.object(loop, "implement", _implement):

@@ -149,14 +149,16 @@ def _rubric_shape(item: Item) -> Iterator[Finding]:
 
 # A bare figure.
 
+BARE_WORDS = 10  # a criterion of more words wants more than the figure in it
 _FIGURE = re.compile(r"(?<![\w.])\d[\d.,]*\d|(?<![\w.])\d(?!\w)")
 
 
 def _bare_number(item: Item) -> Iterator[Finding]:
-    """Most of the rubric is figures that the solver can't work out from what it is told."""
+    """Most of the rubric is figures, each with hardly a word, that the context doesn't hold."""
     told = set(_FIGURE.findall(item.context)) | set(_FIGURE.findall(item.question))
     positive = [c for c in item.rubric if c.weight > 0]
-    figures = sum(c.weight for c in positive if set(_FIGURE.findall(c.criterion)) - told)
+    bare = [c for c in positive if len(_words(c.criterion)) <= BARE_WORDS]
+    figures = sum(c.weight for c in bare if set(_FIGURE.findall(c.criterion)) - told)
     share = figures / sum(c.weight for c in positive)
     if share > 0.5:
         yield Finding(
