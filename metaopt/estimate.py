@@ -28,6 +28,7 @@ PREFIXED = (
 # Sizes in tokens, of the shipped prompts and of items and reports as the baseline makes them.
 MAIN_AGENT, CHALLENGER, VERIFIER, SOLVER, JUDGE, YES_NO = 1_200, 700, 350, 200, 350, 90
 AUDITOR, PROBES = 450, 3  # tokens of its prompt; answers that show no work
+HONEYPOTS = 2  # papers
 TOOL_RESULTS = 300  # of one round, reports aside
 REPORT = 600  # of one attempt: the answer's beginning and a line for each criterion
 FAILURE = 60  # one earlier round as the challenger reads of it
@@ -112,11 +113,12 @@ def report(config: RunConfig) -> str:
     work = measure(config)
     uses = [expect(config, work, guess) for guess in (LOW, TYPICAL, HIGH)]
     batch, n = min(config.search.minibatch, work.train), config.search.iterations
-    rollouts = n * batch + round(n * TYPICAL.validated * 2 * work.val)
+    rollouts = n * batch + round(n * TYPICAL.validated * _validation(config, work))
+    pots = " and the mutant on two honeypots" if config.audit.honeypots else ""
     head = (
         f"{n} iterations, each with {batch} training papers, and parent and mutant on {work.val}"
-        f" validation papers:\nabout {rollouts:,} rollouts. A paper has {work.paper_tokens:,.0f}"
-        f" tokens on average\n({CHARS_PER_TOKEN} characters each;"
+        f" validation papers{pots}:\nabout {rollouts:,} rollouts. A paper has"
+        f" {work.paper_tokens:,.0f} tokens on average\n({CHARS_PER_TOKEN} characters each;"
         f" {work.cut} cut to max_paper_tokens)."
     )
     parts = [head, _use_table(config, uses), _guess_table(), *_notes(config, uses)]
@@ -137,13 +139,18 @@ def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
     """What the run uses if ``guess`` is right."""
     search = config.search
     train = search.iterations * min(search.minibatch, work.train)
-    val = search.iterations * guess.validated * 2 * work.val
+    val = search.iterations * guess.validated * _validation(config, work)
     calls = _calls(config, guess, train + val, val if config.score == "fresh" else 0)
     return {
         role: _use(config, role, calls[role], _prompt(config, role, work, guess), guess)
         for role in ROLES
         if role in config.models
     }
+
+
+def _validation(config: RunConfig, work: Work) -> int:
+    """Rollouts of one validation: parent and mutant on all papers, the mutant on the honeypots."""
+    return 2 * work.val + HONEYPOTS * config.audit.honeypots
 
 
 def _size(config: RunConfig, paper: Paper) -> tuple[float, bool]:

@@ -20,6 +20,7 @@ from inner_agent.prompts import block
 from inner_agent.roles import judge_messages, solver_messages
 from inner_agent.sandbox import bubblewrap_problem
 from inner_agent.settings import Audit
+from metaopt.trace import Trace, render
 
 OpenBench = Callable[..., Bench]
 WHOLE = {"audit": {"llm": True, "probes": True}}
@@ -140,6 +141,8 @@ async def test_the_harness_never_hears_of_the_audit(open_bench: OpenBench) -> No
     rollout = await open_bench().run(source)
     assert '[{"accepted": true}]' in rollout.trajectory["stderr"]
     assert rollout.result.reason == "audit_failed"
+    read = render(Trace("p1", rollout.trajectory))  # the analyzer does hear of it
+    assert "## Audit of the accepted item: it does not stand\n> orders: context" in read
 
 
 def test_one_question_for_every_paper_is_nobodys() -> None:

@@ -473,7 +473,7 @@ def test_estimate_follows_the_config_and_shows_what_it_rests_on(
     status, out, _ = ask(capsys, "estimate", config)
     rollouts, rows = estimated(out)
     assert status == 0
-    assert rollouts == 4 * 4 + round(4 * 0.9 * 2 * 4)
+    assert rollouts == 4 * 4 + round(4 * 0.9 * (2 * 4 + 2))
     assert "A paper has 453 tokens" in out
     low, typical, high = (float(cell.lstrip("$")) for cell in rows["challenger"].split()[-3:])
     assert 0 < low < typical < high
