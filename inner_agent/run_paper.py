@@ -122,7 +122,7 @@ async def _converse(rig: Rig, harness: Path, paper: PaperText, broker: Broker) -
     ]
     child = sandbox.start(rig.mode, [f"/harness/{ENTRY}"], mounts, rig.config.limits)
     try:
-        reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE)
+        reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE - 1)
         try:
             fault = await broker.serve(reader, writer)
             if not fault:
