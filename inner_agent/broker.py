@@ -24,7 +24,8 @@ from inner_agent.llm import Message
 from inner_agent.settings import Limits
 from inner_agent.trajectory import Steps
 
-MAX_LINE = 2**20
+MAX_LINE = 2**20  # with its line feed
+MAX_SAID = 2**24  # characters of messages that a rollout's trajectory keeps: it goes to disk
 EVALUATION_TRIES = 3  # of an item whose evaluation gave no verdict: more would be fishing
 SECOND_LOOK_S = 1.0
 MAX_VIOLATIONS = 20  # junk lines before the harness is given up
@@ -234,6 +235,8 @@ class Broker:
     async def _chat(self, chat: _Chat) -> dict[str, Any]:
         if self.chats >= self.limits.chats:
             raise Refusal("limit", f"{self.limits.chats} chats a paper are used up")
+        if self.steps.size > MAX_SAID:
+            raise Refusal("limit", f"the chats of this paper passed {MAX_SAID} characters")
         self.chats += 1
         dumped = chat.model_dump(include={"messages", "tools"}, exclude_none=True)
         messages: list[Message] = dumped["messages"]

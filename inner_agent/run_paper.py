@@ -171,7 +171,7 @@ async def _one_child(
     child = sandbox.start(rig.mode, [f"/harness/{ENTRY}"], mounts, rig.config.limits)
     status = None
     try:
-        reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE)
+        reader, writer = await asyncio.open_connection(sock=child.sock, limit=MAX_LINE - 1)
         try:
             fault = await broker.serve(reader, writer)
             if not fault:

@@ -4,6 +4,7 @@ The paper's text is left out (it is named by id and sha256), and so are messages
 agent's previous request, so that a trajectory grows with what was said and not with its square.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ class Steps:
         """``paper_text`` is replaced by a mark wherever a message repeats it."""
         self._paper = paper_text.strip()
         self._previous: dict[str, list[Message]] = {}
+        self.size = 0  # characters that the chats' steps take in the file, about
         self.list: list[dict[str, Any]] = []
 
     def chat(self, agent: str, messages: Sequence[Message], reply: dict[str, Any]) -> None:
@@ -36,6 +38,7 @@ class Steps:
                 break
             same += 1
         self._previous[agent] = shown
+        self.size += len(json.dumps([*shown[same:], reply]))
         self.list.append(
             {"kind": "chat", "agent": agent, "continues": same, "messages": shown[same:],
              "reply": reply}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks.jail import HARMFUL, JAILBREAKS, Jailbreak, program
+from attacks import program
+from attacks.jail import HARMFUL, JAILBREAKS, TOOLS, Jailbreak
 from scripted import HONEST, Bench, Models, config, said
 
 from inner_agent.sandbox import Mode
@@ -106,7 +107,7 @@ async def attempted(
     """The run's reason, and what the attempt got.  An honest rollout must work afterwards."""
     bench = Bench(folder, mode, Models(), config())
     before = files_below(folder / "run")
-    rollout = await bench.run(program(attack, json.dumps(host)), **attack.limits)
+    rollout = await bench.run(program(attack.source, TOOLS, json.dumps(host)), **attack.limits)
     got = [words[1] for words in said(rollout) if words[0] == "got"] + heard(servers)
     if files_below(folder / "run") != before:
         got.append("changed files")

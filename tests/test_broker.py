@@ -1,7 +1,7 @@
-"""The broker against hostile harnesses: real processes, in the jail and without it.
+"""The broker and what it believes: real processes, in the jail and without it.
 
-Whatever a harness does, the rollout ends with an honest result and its reason, nothing is
-believed that was not evaluated here, and the next rollout works.
+Nothing counts that was not evaluated here, and providers' faults are no scores.  How the socket
+can be misused is in ``attacks/door.py``.
 """
 
 import asyncio
@@ -120,47 +120,6 @@ async def test_a_failed_item_stays_failed_whatever_is_claimed(open_bench: OpenBe
     assert rollout.result.outcomes == {"too_easy": 1}
 
 
-BAD_LINES: list[tuple[bytes, str]] = [
-    (b"no JSON", "not JSON"),
-    (b"[1]", "a request is a JSON object"),
-    (b'{"id": 1}', "method: must be"),
-    (b'{"id": 1, "method": "shell", "params": {}}', "method: must be"),
-    (b'{"id": 1.5, "method": "chat"}', "id: must be"),
-    (b'{"id": true, "method": "chat"}', "id: must be"),
-    (b'{"id": 1, "id": 2}', "duplicate key 'id'"),
-    (b'{"id": NaN}', "NaN is not JSON"),
-    (b'{"id": 1, "x": 1e999}', "too large"),
-    (b'{"id": 1, "x": "\\ud800"}', "surrogate"),
-    (b'{"id": 1, "x": "\xff"}', "not JSON"),
-    (b'{"id": 1, "x": ' + b"[" * 70 + b"]" * 70 + b"}", "nested too deeply"),
-    (b'{"id": 1, "x": ' + b"[" * 500_000, "nested too deeply"),
-    (b'{"id": 1, "x": ' + b"9" * 5_000 + b"}", "not JSON"),
-    (b'{"id": 1, "method": "chat", "params": []}', "params: must be"),
-    (b'{"id": 1, "method": "submit", "params": {"result": {}}}', "result.paper_title"),
-    (b'{"id": 1, "method": "chat", "params": {"agent": "judge", "messages": []}}', "agent"),
-]
-
-
-async def test_hostile_lines_are_refused_one_by_one(open_bench: OpenBench) -> None:
-    bench = open_bench()
-    lines = [line.decode("latin-1") for line, _ in BAD_LINES]
-    rollout = await bench.run(
-        f"""
-        for line in json.loads({json.dumps(json.dumps(lines))}):
-            send(line.encode("latin-1") + b"\\n")
-            say(json.loads(LINES.readline())["error"])
-        evaluate()
-        call("submit", result=result())
-        """
-    )
-    for (line, why), [error] in zip(BAD_LINES, said(rollout), strict=True):
-        assert error["code"] == "bad_request", line[:60]
-        assert why in error["message"], line[:60]
-    assert rollout.result.passed  # some junk is forgiven: the harness went on and earned it
-    refused = [s for s in rollout.trajectory["steps"] if s["kind"] == "refused"]
-    assert len(refused) == len(BAD_LINES)
-
-
 async def test_chats_reach_the_three_agents_only(open_bench: OpenBench) -> None:
     models = Models()
     rollout = await open_bench(models).run(
@@ -207,77 +166,6 @@ async def test_order_and_allowances(open_bench: OpenBench) -> None:
     assert invalid["code"] == "invalid_item"
     assert invalid["message"].startswith("rubric[0].weight: ")
     assert rollout.result.reason == "no_result"
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        pytest.param("", "no_result", id="does nothing"),
-        pytest.param("send('{\"id\": 1')", "no_result", id="half a line"),
-        pytest.param("raise SystemExit(3)", "crashed", id="exits with a status"),
-        pytest.param(f"{HONEST}\nos.abort()", "crashed", id="dies after submitting"),
-        pytest.param("x = bytearray(2 << 30)", "crashed", id="memory"),
-        pytest.param("time.sleep(60)", "timed_out", id="hangs"),
-        pytest.param(f"{HONEST}\ntime.sleep(60)", "timed_out", id="hangs after submitting"),
-        pytest.param("SOCKET.close(); LINES.close(); time.sleep(60)", "timed_out", id="lingers"),
-        pytest.param("while True: send(b'x'); time.sleep(0.05)", "timed_out", id="drips"),
-        pytest.param("send(b'x' * (2 << 20))\nLINES.readline()", "junk", id="huge line"),
-        pytest.param("while True: send(b'junk\\n' * 1000)", "junk", id="flood of junk"),
-        pytest.param(
-            "while True: call('evaluate', item={}, phase='weak_only')", "junk", id="never done"
-        ),
-        pytest.param(
-            """
-            ask = {"agent": "main_agent", "messages": [{"role": "user", "content": "x" * 90000}]}
-            line = json.dumps({"id": "i" * 500_000, "method": "chat", "params": ask})
-            while True: send(line + "\\n")
-            """,
-            "timed_out",
-            id="never reads",
-        ),
-        pytest.param(
-            "print('x' * (40 << 20), flush=True)\n" + HONEST, "passed", id="floods stdout"
-        ),
-        pytest.param("os.write(2, b'y' * 30_000)\n" + HONEST, "passed", id="writes much to stderr"),
-    ],
-)
-async def test_a_broken_harness_is_a_result_with_a_reason(
-    open_bench: OpenBench, source: str, reason: str
-) -> None:
-    bench = open_bench(limits={"chats": 20, "items": 2})
-    rollout = await bench.run(source, idle_s=0.4 if reason == "timed_out" else 120)
-    assert rollout.result.reason == reason
-    assert rollout.result.passed == (reason == "passed")
-    assert len(rollout.trajectory["stderr"]) <= 8_000
-    json.dumps(rollout.trajectory, ensure_ascii=False).encode()  # it can be written to disk
-    assert (await bench.run(HONEST)).result.reason == "passed"
-
-
-async def test_its_own_time_is_counted_in_all(open_bench: OpenBench) -> None:
-    never_idle = "while True: call('submit', result=result()); time.sleep(0.05)"
-    rollout = await open_bench().run(never_idle, own_s=0.4)
-    assert rollout.result.reason == "timed_out"
-
-
-async def test_pipelined_and_racing_requests_are_served_in_turn(open_bench: OpenBench) -> None:
-    models = Models()
-    rollout = await open_bench(models).run(
-        """
-        asks = [("evaluate", {"item": ITEM, "phase": "weak_only"})] * 3
-        asks.append(("evaluate", {"item": ITEM, "phase": "strong_only"}))
-        asks.append(("submit", {"result": result()}))
-        lines = [json.dumps({"id": n, "method": m, "params": p}) for n, (m, p) in enumerate(asks)]
-        threads = [threading.Thread(target=send, args=(line + "\\n",)) for line in lines[:3]]
-        [t.start() for t in threads]
-        [t.join() for t in threads]
-        send("\\n".join(lines[3:]) + "\\n")
-        replies = [json.loads(LINES.readline()) for _ in lines]
-        say(sorted(r["id"] for r in replies[:3]), [r["id"] for r in replies[3:]])
-        say(replies[-1]["result"])
-        """
-    )
-    assert said(rollout) == [[[0, 1, 2], [3, 4]], [{"accepted": True}]]
-    assert models.asked == {"weak": 3, "strong": 3, "judge": 6}
 
 
 async def test_provider_faults_are_no_scores(open_bench: OpenBench) -> None:

@@ -5,7 +5,6 @@ where those ``by`` the filter must work and no other; and without a jail, where 
 attack that is broken proves nothing.  ``alone`` says why one isn't made there.
 """
 
-import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -81,19 +80,6 @@ def outgrow(limit):
     resource.setrlimit(limit, (hard + 1, hard + 1))
     return hard + 1
 """
-
-
-def program(attack: Jailbreak, host: str) -> str:
-    """The harness that tries; ``host`` is JSON with what there is to get.  It goes on honestly."""
-    body = textwrap.indent(textwrap.dedent(attack.source).strip(), "    ")
-    return (
-        f"{TOOLS}\nHOST = json.loads({host!r})\n"
-        f"def attack():\n{body}\n"
-        "try:\n    got = attack()\nexcept Exception as e:\n"
-        "    say('refused', type(e).__name__, str(e)[:200])\nelse:\n"
-        "    got is None or say('got', str(got)[:200])\n"
-        "evaluate()\ncall('submit', result=result())\n"
-    )
 
 
 def _reads(what: str, key: str) -> Jailbreak:
