@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inner_agent import checks, items, prompts, roles, strict_json
 from inner_agent.calls import Usage
 from inner_agent.checks import Finding
+from inner_agent.errors import ReplyRefused
 from inner_agent.items import Item, first_error
 from inner_agent.llm import Message, Reply
 from inner_agent.prompts import block
@@ -106,10 +107,16 @@ async def _read(ask: Ask, item: Item, paper: str, sample: str, usage: Usage) -> 
     """The auditor's own reading: a finding for each question whose answer isn't sound."""
     messages, reason = auditor_messages(item, paper), ""
     for n in range(TRIES):
-        reply = await ask("auditor", messages, sample=f"{sample}{n}", usage=usage)
         try:
+            reply = await ask(
+                "auditor",
+                messages,
+                sample=f"{sample}{n}",
+                usage=usage,
+                usable=roles.readable(_parse),
+            )
             lines = _parse(reply)
-        except ValueError as e:
+        except (ValueError, ReplyRefused) as e:
             reason = str(e)
             continue
         return tuple(Finding(f"auditor:{x.id}", x.reason[:500]) for x in lines if not x.sound)

@@ -22,8 +22,16 @@ class Unreachable(ProviderError):
     """No connection, or no answer within the time: nobody is there, or not any more."""
 
 
+class EndpointDown(ProviderError):
+    """An endpoint has been down for longer than the run is told to wait; trying on is no use."""
+
+
 class RequestRejected(ProviderError):
     """The endpoint refuses this very request (400, 422): too long or malformed; no retry helps."""
+
+
+class ReplyRefused(RequestRejected):
+    """The model or the provider's filter won't reply to this request, each time it was asked."""
 
 
 class JailFailed(ProviderError):

@@ -89,6 +89,7 @@ async def _evaluate(given: argparse.Namespace) -> tuple[str, str]:
         return record.status, str(record.known["report"])
     folder.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(config, CallStore(given.output_dir / "calls.db"))
+    gateway.tell(lambda line: print(line, file=sys.stderr, flush=True))
     evaluator = Evaluator(gateway.ask, config, paper, proven={"weak", "strong", "judge"})
     sample = f"evaluate_rubric/{item.sha256[:16]}.{record.tries}"
     try:

@@ -20,9 +20,11 @@ from inner_agent.errors import (
     BudgetExhausted,
     EndpointRefused,
     ProviderError,
+    ReplyRefused,
     RequestRejected,
     UserError,
 )
+from inner_agent.faults import REFUSED, SET_ASIDE, Fault, Names, fault_of
 from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
@@ -58,6 +60,7 @@ class Gateway:
             name: open_endpoint(name, e, config.seed) for name, e in config.endpoints.items()
         }
         self._buying: dict[tuple[bytes, str], Purchase] = {}
+        self._names = Names()
         self.in_flight = 0
         self.replayed = 0
 
@@ -71,12 +74,15 @@ class Gateway:
         schema: Mapping[str, Any] | None = None,
         top_logprobs: int = 0,
         usage: Usage | None = None,
+        usable: Callable[[Reply], str | None] = lambda _reply: None,
     ) -> Reply:
         """One completion for ``role``; the same arguments again replay it at no cost.
 
         ``sample`` tells draws of the same content apart.  Who stops waiting doesn't stop the
-        call: it is paid for, and recorded for the next time.  Raises ``ProviderError``,
-        ``EndpointRefused`` or ``BudgetExhausted``.
+        call: it is paid for, and recorded for the next time.  ``usable`` says what is wrong with
+        a reply for this role: a faulty reply is set aside (see ``faults``), which the ledger
+        counts and ``usage`` doesn't.  Raises ``ProviderError``, ``EndpointRefused``,
+        ``ReplyRefused`` or ``BudgetExhausted``.
         """
         model = self._config.models[role]  # type: ignore[index]
         key, size = content_key(model, messages, tools, schema, top_logprobs)
@@ -89,18 +95,23 @@ class Gateway:
                 role, model, key, sample, size,
                 Request(model.model, messages, model.temperature, model.max_tokens,
                         _seed(self._config.seed, key, sample), tools, schema, top_logprobs),
+                usable,
             )  # fmt: skip
             recorded = await asyncio.shield(purchase.task)
         reply, usd = recorded
         if usage is not None:
             usage.add(reply, usd)
+        if reply.finish_reason in REFUSED:
+            said = " ".join(reply.content.split())[:200] or reply.finish_reason
+            raise ReplyRefused(f"endpoints.{model.endpoint}: {model.model} refused: {said}")
         return reply
 
     def _begin(
-        self, role: str, model: Model, key: bytes, sample: str, size: int, request: Request
-    ) -> Purchase:
+        self, role: str, model: Model, key: bytes, sample: str, size: int, request: Request,
+        usable: Callable[[Reply], str | None],
+    ) -> Purchase:  # fmt: skip
         purchase = self._buying[key, sample] = Purchase()
-        work = self._buy(purchase, role, model, key, sample, size, request)
+        work = self._buy_usable(purchase, role, model, key, sample, size, request, usable)
         purchase.task = asyncio.create_task(work)
 
         def over(task: asyncio.Task[tuple[Reply, float]]) -> None:
@@ -111,10 +122,50 @@ class Gateway:
         purchase.task.add_done_callback(over)
         return purchase
 
-    async def _buy(
+    async def _buy_usable(
         self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str, size: int,
-        request: Request,
+        request: Request, usable: Callable[[Reply], str | None],
     ) -> tuple[Reply, float]:  # fmt: skip
+        """Buy until a reply counts.  What was set aside before a crash counts as tried."""
+        aside, fault = 0, None
+        while self._calls.get(key, f"{sample}#unusable{aside + 1}"):
+            aside += 1
+
+        def name_for(reply: Reply) -> str:
+            nonlocal fault
+            fault = self._fault(model.endpoint, request, reply, usable)
+            if aside >= SET_ASIDE and fault and fault.kind != "other_model":
+                fault = None  # said three times, it is the model's word
+            return f"{sample}#unusable{aside + 1}" if fault else sample
+
+        while True:
+            bought = await self._buy(purchase, role, model, key, sample, name_for, size, request)
+            if fault is None:
+                return bought
+            aside, purchase.sent = aside + 1, None
+            if aside > SET_ASIDE:
+                raise EndpointRefused(
+                    f"endpoints.{model.endpoint}: {fault.why}, {SET_ASIDE + 1} times for"
+                    f" models.{role}; if another model is meant to go on here, start again"
+                )
+
+    def _fault(
+        self, endpoint: str, request: Request, reply: Reply, usable: Callable[[Reply], str | None]
+    ) -> Fault | None:
+        """What is wrong with a reply.  Only a server can be at fault; the simulator is a model."""
+        if not isinstance(self._endpoints[endpoint], OpenAIEndpoint):
+            return None
+        self._names.heard(endpoint, request.model, reply.model)
+        fault = fault_of(request, reply, self._names.known(endpoint, request.model))
+        if fault is None and (why := usable(reply)):
+            fault = Fault(why)
+        return fault
+
+    async def _buy(
+        self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str,
+        name_for: Callable[[Reply], str], size: int, request: Request,
+    ) -> tuple[Reply, float]:  # fmt: skip
+        """Buy one reply and record it under the sample that ``name_for`` it says."""
         price = self._config.price_of(role) or Price()
         worst = size // BYTES_PER_TOKEN_AT_LEAST + 1, model.max_tokens
         timeout_s = self._config.endpoints[model.endpoint].timeout_s
@@ -128,7 +179,8 @@ class Gateway:
                 usd = price.usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
                 # On disk before anybody sees it: a crash from here on repeats nothing paid for.
                 # Once put it is spent, also when we are stopped before the disk has said so.
-                put = self._calls.put(key, sample, role, reply, usd, time.time(), seconds)
+                name = name_for(reply)
+                put = self._calls.put(key, name, role, reply, usd, time.time(), seconds)
                 held.settle(reply, usd, seconds)
                 await asyncio.wrap_future(put)
             finally:
@@ -149,14 +201,20 @@ class Gateway:
 
                 def sending() -> None:
                     purchase.sent = time.monotonic()
-                    if held.seconds is not None:
+                    if held.seconds is not None and not own.expired():
                         own.reschedule(loop.time() + held.seconds)
+
+                def waiting() -> None:
+                    purchase.sent = None
+                    if not own.expired():
+                        own.reschedule(None)
 
                 if not isinstance(self._endpoints[model.endpoint], OpenAIEndpoint):
                     sending()  # others don't make a call wait for its turn
                 request = replace(
-                    request, idempotency_key=_idempotency_key(key, sample), sending=sending
-                )
+                    request, idempotency_key=_idempotency_key(key, sample), sending=sending,
+                    waiting=waiting,
+                )  # fmt: skip
                 return await self._complete(role, model.endpoint, request)
         except TimeoutError:
             if wall.expired():
@@ -182,6 +240,18 @@ class Gateway:
                     f"models.{role}: its first request was rejected ({e})"
                 ) from None
             raise
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Let ``say`` be told, in a line each, when an endpoint goes down and when it is back."""
+        for endpoint in self._endpoints.values():
+            if isinstance(endpoint, OpenAIEndpoint):
+                endpoint.traffic.say = say
+
+    @property
+    def pauses(self) -> list[str]:
+        """A line for each endpoint that is down."""
+        doors = [e.traffic for e in self._endpoints.values() if isinstance(e, OpenAIEndpoint)]
+        return [door.pause for door in doors if door.pause]
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
         """Wait up to ``limits.grace_s`` for the calls in flight, then close everything.
@@ -280,6 +350,7 @@ def open_endpoint(name: str, endpoint: Endpoint, seed: int) -> LLM:
     return OpenAIEndpoint(
         name, endpoint.base_url, key, endpoint.max_in_flight, endpoint.requests_per_minute,
         endpoint.timeout_s, endpoint.max_retries, endpoint.token_limit, endpoint.leave_out,
+        endpoint.outage_s,
     )  # fmt: skip
 
 

@@ -5,14 +5,24 @@ only code that imports ``openai``; the simulator stands behind the same Protocol
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from aiolimiter import AsyncLimiter
 
 from inner_agent.errors import EndpointRefused, ProviderError, RequestRejected, Unreachable
+from inner_agent.traffic import Clock, Patience, SystemClock, Ticket, Traffic, retry_after
+
+REDACTED = "[key]"
+SHORTEST_KEY = 8
+CROWDED = (503, 529)  # statuses of servers that have too much to do
+_BEARER = re.compile(r"\b([Bb]earer\s+)[\w.~+/=-]{16,}")  # longer than the words of a sentence
+
+T = TypeVar("T")
 
 Message = dict[str, Any]
 """One chat message in the OpenAI wire format."""
@@ -33,7 +43,8 @@ class Request:
 
     ``max_tokens`` bounds the reply; ``top_logprobs`` > 0 asks for that many alternatives of the
     first token; ``schema`` is a JSON schema that the reply must follow.  ``idempotency_key`` names
-    the draw to the provider; ``sending`` is to be called when the request is about to go out.
+    the draw to the provider; ``sending`` is to be called when the request is about to go out, and
+    ``waiting`` when it will have to go out again.
     """
 
     model: str
@@ -46,6 +57,7 @@ class Request:
     top_logprobs: int = 0
     idempotency_key: str = ""
     sending: Callable[[], None] = lambda: None
+    waiting: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,9 @@ class OpenAIEndpoint:
     """A chat-completions server behind ``openai.AsyncOpenAI``.
 
     The connection pool is as large as the number of calls in flight (the client's own stops at
-    100 idle connections), the aiohttp transport is used where it is installed, and retries with
-    Retry-After and jitter are the client's.
+    100 idle connections) and the aiohttp transport is used where it is installed.  The client's
+    own retries are off: how often and how many at a time is ``Traffic``'s to say.  The key is
+    taken out of everything that comes back, errors and replies alike.
     """
 
     def __init__(
@@ -92,55 +105,117 @@ class OpenAIEndpoint:
         max_retries: int = 8,
         token_limit: str = "max_tokens",
         leave_out: Sequence[str] = (),
+        outage_s: float = 7_200.0,
+        clock: Clock | None = None,
     ) -> None:
         """``name`` is the endpoint's name in the config, for messages."""
         self.name = name
         self._token_limit, self._leave_out = token_limit, leave_out
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._timeout_s, self._max_retries, self._outage_s = timeout_s, max_retries, outage_s
+        self._clock = clock or SystemClock()
+        self.traffic = Traffic(name, max_in_flight, outage_s, self._clock)
         self._rate = (
             AsyncLimiter(1, 60 / requests_per_minute) if requests_per_minute else nullcontext()
         )
-        self._client = _open_client(base_url, api_key, max_in_flight, timeout_s, max_retries)
+        self._redacted = Redaction(api_key)
+        self._client = _open_client(base_url, api_key, max_in_flight, timeout_s)
 
     async def complete(self, request: Request) -> Reply:
-        """Ask the server.
+        """Ask the server, as often as it takes.
 
         Raises ``EndpointRefused`` (bad key, unknown model), ``RequestRejected`` (this request
-        is at fault) or ``ProviderError`` (after all retries).
+        is at fault), ``EndpointDown`` (it was waited for long enough) or ``ProviderError``
+        (after all retries).
         """
-        import openai
+        arguments = self._arguments(request)
 
-        async with self._slots, self._rate:
+        async def send() -> Reply:
             request.sending()
-            try:
-                answer = await self._client.chat.completions.create(**self._arguments(request))
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
-                raise EndpointRefused(f"endpoints.{self.name}: key refused ({_short(e)})") from None
-            except openai.NotFoundError as e:
-                raise EndpointRefused(
-                    f"endpoints.{self.name}: no model {request.model!r} there ({_short(e)})"
-                ) from None
-            except openai.APIStatusError as e:
-                kind = RequestRejected if e.status_code in (400, 413, 422) else ProviderError
-                raise kind(f"endpoints.{self.name}: {_short(e)}") from None
-            except openai.APIConnectionError as e:  # its own text says "timed out" of a refusal too
-                raise Unreachable(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
-            except (openai.OpenAIError, ValueError) as e:  # ValueError: the body wasn't JSON
-                raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
-        return _reply(answer, self.name)
+            answer = await self._client.chat.completions.create(**arguments)
+            return _reply(answer, self._redacted)
+
+        return await self._persist(send, request.model, request.waiting)
 
     async def models(self) -> list[str]:
         """The ids that the server lists.  Raises as ``complete`` does."""
+
+        async def send() -> list[str]:
+            return [self._redacted(m.id) async for m in self._client.models.list()]
+
+        return await self._persist(send)
+
+    async def _persist(
+        self, send: Callable[[], Awaitable[T]], model: str = "",
+        waiting: Callable[[], None] = lambda: None,
+    ) -> T:  # fmt: skip
+        """Do ``send`` until it succeeds, within the limits of ``Traffic`` and ``Patience``."""
+        traffic, patience = self.traffic, Patience(self._max_retries, self._outage_s)
+        while True:
+            ticket = await traffic.enter()
+            try:
+                async with self._rate, asyncio.timeout(self._timeout_s):
+                    ticket.started = self._clock.now()
+                    got = await send()
+            except Exception as e:
+                fault = self._fault(e, model)
+                if fault is None:
+                    traffic.gone(ticket)
+                    raise
+            except BaseException:  # cancelled
+                traffic.gone(ticket)
+                raise
+            else:
+                traffic.answered(ticket, (model, _length(got)))
+                return got
+            waiting()
+            if pause_s := self._after(fault, ticket, patience):
+                await self._clock.sleep(pause_s)
+
+    def _after(self, fault: "_Fault", ticket: Ticket, patience: Patience) -> float:
+        """Seconds before the next try.  Raises the fault's error when there is to be none."""
+        traffic, why = self.traffic, fault.why
+        if fault.kind == "final":
+            traffic.alive(ticket)
+            raise fault.error from None
+        wait_s = fault.wait_s or 0.0
+        if fault.kind == "limited":
+            if traffic.limited(ticket, why, wait_s):
+                return 0.0
+            return patience.after_refusal(fault.error, fault.wait_s, self._clock.now())
+        if traffic.failed(ticket, why, wait_s, crowded=fault.kind == "crowded"):
+            return 0.0  # the outage's, not this request's: it waits at the door
+        return patience.after_fault(fault.error, fault.wait_s)
+
+    def _fault(self, e: Exception, model: str) -> "_Fault | None":
+        """What an exception of the client or its transport means; ``None`` for a bug of ours."""
         import openai
 
-        try:
-            return [m.id async for m in self._client.models.list()]
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as e:
-            raise EndpointRefused(f"endpoints.{self.name}: key refused ({_short(e)})") from None
-        except openai.APIConnectionError as e:
-            raise Unreachable(f"endpoints.{self.name}: {_short(e.__cause__ or e)}") from None
-        except (openai.OpenAIError, ValueError) as e:
-            raise ProviderError(f"endpoints.{self.name}: {_short(e)}") from None
+        where, why = f"endpoints.{self.name}", self._redacted(_short(e))
+        if isinstance(e, openai.AuthenticationError | openai.PermissionDeniedError):
+            return _Fault("final", EndpointRefused(f"{where}: key refused ({why})"), why)
+        if isinstance(e, openai.NotFoundError):
+            what = f"no model {model!r} there" if model else "no such path there"
+            return _Fault("final", EndpointRefused(f"{where}: {what} ({why})"), why)
+        if isinstance(e, openai.APIStatusError):
+            code, wait_s = e.status_code, retry_after(e.response.headers, time.time())
+            if code in (400, 413, 422):
+                return _Fault("final", RequestRejected(f"{where}: {why}"), why)
+            error = ProviderError(f"{where}: {why}")
+            if code == 429 and e.code != "insufficient_quota":  # no credit: waiting won't help
+                return _Fault("limited", error, why, wait_s)
+            if code in CROWDED:
+                return _Fault("crowded", error, why, wait_s)
+            again = code >= 500 or code in (408, 409)
+            return _Fault("failed" if again else "final", error, why, wait_s)
+        if isinstance(e, TimeoutError | openai.APITimeoutError):
+            why = f"no complete reply within {self._timeout_s:g} s"
+            return _Fault("crowded", Unreachable(f"{where}: {why}"), why)
+        if isinstance(e, openai.APIConnectionError):  # its own text says less than its cause's
+            why = self._redacted(_short(e.__cause__ or e))
+            return _Fault("failed", Unreachable(f"{where}: {why}"), why)
+        if isinstance(e, openai.OpenAIError | ValueError | OSError):  # ValueError: not JSON
+            return _Fault("failed", ProviderError(f"{where}: {why}"), why)
+        return None
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         given: dict[str, Any] = {
@@ -166,9 +241,31 @@ class OpenAIEndpoint:
         await self._client.close()
 
 
-def _open_client(
-    base_url: str, api_key: str, max_in_flight: int, timeout_s: float, max_retries: int
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What went wrong with one try, and what it raises if that was the last."""
+
+    kind: Literal["final", "limited", "crowded", "failed"]
+    error: ProviderError
+    why: str
+    wait_s: float | None = None
+
+
+class Redaction:
+    """Takes a key out of texts that a server sends: errors and replies are kept and shown."""
+
+    def __init__(self, key: str) -> None:
+        """A key shorter than 8 characters is a placeholder, and no secret."""
+        self._key = key if len(key) >= SHORTEST_KEY else None
+
+    def __call__(self, text: str) -> str:
+        """The text without the key."""
+        if self._key and self._key in text:
+            text = text.replace(self._key, REDACTED)
+        return _BEARER.sub(rf"\1{REDACTED}", text) if "earer" in text else text
+
+
+def _open_client(base_url: str, api_key: str, max_in_flight: int, timeout_s: float) -> Any:
     import openai  # 0.6 s: paid only by runs on real endpoints
 
     timeout = openai.Timeout(timeout_s, connect=60.0)
@@ -180,36 +277,43 @@ def _open_client(
     except RuntimeError:  # the transport's package isn't there
         http = openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout)
     return openai.AsyncOpenAI(
-        base_url=base_url, api_key=api_key, http_client=http, timeout=timeout,
-        max_retries=max_retries,
-    )  # fmt: skip
+        base_url=base_url, api_key=api_key, http_client=http, timeout=timeout, max_retries=0
+    )
 
 
-def _reply(answer: Any, endpoint: str) -> Reply:
-    """Read a provider's body defensively: servers differ, and a 200 may hold anything."""
+def _reply(answer: Any, redacted: Redaction) -> Reply:
+    """Read a provider's body defensively: servers differ, and a 200 may hold anything.
+
+    Raises ``ValueError``.  A refusal becomes the content, with a finish reason of its own.
+    """
     try:
         choice = answer.choices[0]
         message, usage = choice.message, answer.usage
         calls = tuple(
-            ToolCall(_text(c.id), _text(c.function.name), _text(c.function.arguments))
+            ToolCall(*(redacted(_text(t)) for t in (c.id, c.function.name, c.function.arguments)))
             for c in message.tool_calls or ()
             if c.type == "function"
         )
+        refusal = _text(getattr(message, "refusal", None))
         details = getattr(usage, "prompt_tokens_details", None)
         return Reply(
-            content=_text(message.content),
+            content=redacted(_text(message.content) or refusal),
             tool_calls=calls,
-            finish_reason=choice.finish_reason or "stop",
+            finish_reason="refusal" if refusal else redacted(_text(choice.finish_reason)) or "stop",
             prompt_tokens=usage.prompt_tokens if usage else -1,
             completion_tokens=usage.completion_tokens if usage else -1,
             cached_tokens=getattr(details, "cached_tokens", None) or 0,
-            model=answer.model or "",
+            model=redacted(_text(answer.model)),
             first_logprobs=_first_logprobs(choice),
         )
     except (AttributeError, IndexError, TypeError) as e:
-        raise ProviderError(
-            f"endpoints.{endpoint}: a reply without a usable choice ({e})"
-        ) from None
+        raise ValueError(f"a reply without a usable choice ({e})") from None
+
+
+def _length(got: object) -> int:
+    """The order of magnitude of a reply, whose latency is compared with that of others like it."""
+    tokens = got.completion_tokens if isinstance(got, Reply) else 0
+    return tokens.bit_length() if isinstance(tokens, int) else 0
 
 
 def _text(given: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from inner_agent.errors import ProviderError, UserError
+from inner_agent.errors import EndpointDown, ProviderError, UserError
 
 TRIES = 3
 
@@ -15,8 +15,8 @@ async def with_patience(work: Callable[[], Awaitable[T]]) -> T:
     for _ in range(TRIES - 1):
         try:
             return await work()
-        except UserError:
-            raise  # a refused key or an unknown model won't change
+        except (UserError, EndpointDown):
+            raise  # a refused key won't change, and an outage was waited for long enough
         except ProviderError:
             continue
     return await work()

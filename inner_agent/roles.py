@@ -6,7 +6,7 @@ sees the rubric and never the reference answer.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inner_agent import prompts, strict_json
 from inner_agent.calls import Usage
+from inner_agent.errors import ReplyRefused
 from inner_agent.items import Criterion, Item, first_error
 from inner_agent.llm import Message, Reply
 from inner_agent.prompts import block
@@ -37,6 +38,7 @@ class Ask(Protocol):
     async def __call__(
         self, role: str, messages: Sequence[Message], *, sample: str,
         top_logprobs: int = 0, usage: Usage | None = None,
+        usable: Callable[[Reply], str | None] = ...,
     ) -> Reply: ...  # fmt: skip
 
 
@@ -98,7 +100,10 @@ async def _answer(
     ask: Ask, tier: Tier, model: Model, messages: list[Message], sample: str, usage: Usage
 ) -> str:
     for n in range(TRIES):
-        reply = await ask(tier, messages, sample=f"{sample}/t{n}", usage=usage)
+        try:
+            reply = await ask(tier, messages, sample=f"{sample}/t{n}", usage=usage)
+        except ReplyRefused:
+            continue  # another draw may not be refused; an item that always is can't be scored
         cut = reply.finish_reason == "length" and not model.accept_truncated
         if reply.content.strip() and not cut:
             return reply.content
@@ -114,13 +119,16 @@ async def judge(
             await _judge_one(ask, item, c, answer, f"{sample}/c{n}", usage)
             for n, c in enumerate(item.rubric)
         ]
-    messages = judge_messages(item, answer)
+    messages, criteria = judge_messages(item, answer), len(item.rubric)
     reason = ""
     for n in range(TRIES):
-        reply = await ask("judge", messages, sample=f"{sample}/t{n}", usage=usage)
         try:
-            return _parse_sheet(reply, len(item.rubric))
-        except ValueError as e:
+            reply = await ask(
+                "judge", messages, sample=f"{sample}/t{n}", usage=usage,
+                usable=readable(lambda reply: _parse_sheet(reply, criteria)),
+            )  # fmt: skip
+            return _parse_sheet(reply, criteria)
+        except (ValueError, ReplyRefused) as e:
             reason = str(e)
     raise NoAnswer("judge", f"the judge gave no readable verdict in {TRIES} tries ({reason})")
 
@@ -143,6 +151,24 @@ def rubric_lines(item: Item) -> str:
     return "\n".join(
         f"{n}. (weight {c.weight:g}) {' '.join(c.criterion.split())}" for n, c in numbered
     )
+
+
+def readable(parse: Callable[[Reply], object]) -> Callable[[Reply], str | None]:
+    """What makes a reply one that ``parse`` refuses with ``ValueError``.
+
+    One that is too long isn't: that is the model's own doing, and asking again won't shorten it.
+    """
+
+    def problem(reply: Reply) -> str | None:
+        if reply.finish_reason == "length":
+            return None
+        try:
+            parse(reply)
+        except ValueError as e:
+            return f"no verdict: {e}"
+        return None
+
+    return problem
 
 
 def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:
@@ -180,7 +206,12 @@ async def _judge_one(
         {"role": "user", "content": task},
     ]
     for n in range(TRIES):
-        reply = await ask("judge", messages, sample=f"{sample}/t{n}", top_logprobs=8, usage=usage)
+        try:
+            reply = await ask(
+                "judge", messages, sample=f"{sample}/t{n}", top_logprobs=8, usage=usage
+            )
+        except ReplyRefused:
+            continue
         yes, no = (_mass(reply.first_logprobs, word) for word in ("yes", "no"))
         if yes + no > 0:
             share = yes / (yes + no)

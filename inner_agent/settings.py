@@ -5,10 +5,12 @@ names: seconds ``_s``, megabytes ``_mb``, USD per million tokens in ``Price``.
 """
 
 import difflib
+import re
 import tomllib
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -55,7 +57,8 @@ class Endpoint(Strict):
     """A server with the OpenAI chat-completions interface, or the embedded simulator.
 
     Servers differ in what they take: ``token_limit`` is the field that bounds a reply, and
-    ``leave_out`` names fields that the server rejects.
+    ``leave_out`` names fields that the server rejects.  ``max_in_flight`` is the most: how many
+    calls at a time the server takes is found out.
     """
 
     kind: Literal["openai", "simulator"] = "openai"
@@ -67,6 +70,7 @@ class Endpoint(Strict):
     leave_out: tuple[Literal["temperature", "seed"], ...] = ()
     timeout_s: PositiveFloat = 600.0
     max_retries: Annotated[int, Field(ge=0)] = 8
+    outage_s: Annotated[float, Field(ge=0)] = 7_200.0
     price: Price | None = None
     simulator: SimulatorParameters | None = None
 
@@ -82,6 +86,19 @@ class Endpoint(Strict):
     def _reachable(self) -> "Endpoint":
         if self.kind == "openai" and not self.base_url.startswith(("http://", "https://")):
             raise ValueError("base_url must start with http:// or https://")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> "Endpoint":
+        """What is in the config is kept with every run and shown: a key belongs elsewhere."""
+        url = urlsplit(self.base_url)
+        if "@" in url.netloc or url.query or url.fragment:
+            raise ValueError(
+                "base_url must be without user:password@, ?query and #fragment: the run keeps it;"
+                " put the key into an environment variable and name that in api_key_env"
+            )
+        if self.api_key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            raise ValueError("api_key_env must be the name of an environment variable, not a key")
         return self
 
 

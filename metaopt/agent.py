@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inner_agent import strict_json
-from inner_agent.errors import RequestRejected
+from inner_agent.errors import ReplyRefused, RequestRejected
 from inner_agent.items import first_error
 from inner_agent.llm import Message, Reply, ToolCall
 from metaopt.tree import Refused
@@ -142,8 +142,8 @@ async def run_agent(
         try:
             reply = await ask(role, tuple(talk), sample=sample, tools=offered)
         except RequestRejected as rejected:
-            if step == 1:  # not the conversation's fault: every iteration would fail like this
-                raise
+            if step == 1 and not isinstance(rejected, ReplyRefused):
+                raise  # not the conversation's fault: every iteration would fail like this
             raise AgentFailed(f"{role}: {rejected}") from rejected
         talk.append(_assistant_message(reply))
         asked = tuple((call.name, call.arguments) for call in reply.tool_calls)

@@ -24,7 +24,8 @@ RESUMABLE = (
     r"search\.iterations",
     r"limits\.(rollouts_in_flight|grace_s)",
     r"papers\.path",
-    r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute|timeout_s|max_retries)",
+    r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute)",
+    r"endpoints\.[^.]+\.(timeout_s|max_retries|outage_s)",
 )
 
 

@@ -169,7 +169,9 @@ async def _endpoint(checkup: Checkup, config: RunConfig, name: str) -> None:
         return
     key = os.environ[variable] if variable else "none"
     timeout = min(endpoint.timeout_s, ENDPOINT_TIMEOUT_S)
-    client = OpenAIEndpoint(name, endpoint.base_url, key, timeout_s=timeout, max_retries=1)
+    client = OpenAIEndpoint(
+        name, endpoint.base_url, key, timeout_s=timeout, max_retries=1, outage_s=timeout
+    )
     try:
         listed = await _listed(checkup, what, endpoint, client)
         if listed is not None:

@@ -31,7 +31,7 @@ from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of
 from metaopt.runner import run_until_stopped, say, within_wall_time
 from metaopt.store import lock
-from metaopt.text import amount, dollars, duration
+from metaopt.text import amount, clean, dollars, duration
 
 LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
 
@@ -60,6 +60,7 @@ class Job:
         if fresh > 0 and tally.done < tally.papers:
             pace = (time.monotonic() - self.started) / fresh
             text += f", about {duration(pace * (tally.papers - tally.done))} left"
+        text = "; ".join([text, *map(clean, self.rig.gateway.pauses)])
         return ("SIMULATED  " if self.rig.config.simulated else "") + text
 
 
@@ -127,6 +128,7 @@ async def _watched(job: Job) -> None:
 def _shown(job: Job) -> Iterator[Callable[[], None]]:
     """Show ``job.line()``: redrawn on a terminal, else as plain lines now and then."""
     console = Console(stderr=True)
+    job.rig.gateway.tell(lambda line: console.print(Text(clean(line)), soft_wrap=True))
     if console.is_terminal:
         with Live(get_renderable=lambda: Text(job.line()), console=console, refresh_per_second=4):
             yield lambda: None

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+PAUSED = "paused.json"  # in a run's folder while an endpoint is down
+
 
 @dataclass(slots=True)
 class Active:

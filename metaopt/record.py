@@ -14,6 +14,7 @@ from inner_agent.calls import CallStore, Usage
 from inner_agent.errors import UserError
 from metaopt.config import RunConfig, load_config
 from metaopt.history import HistoryEntry
+from metaopt.monitor import PAUSED
 from metaopt.population import Candidate, best
 from metaopt.repo import HarnessRepo
 from metaopt.state import State, replay
@@ -127,6 +128,15 @@ def running_process(folder: Path) -> str | None:
     except BlockingIOError:
         return (folder / "lock").read_text(encoding="utf-8").strip() or "unknown"
     return None
+
+
+def paused(folder: Path) -> tuple[str, float] | None:
+    """What a running process said when an endpoint went down, and when (s since the epoch)."""
+    try:
+        note = json.loads((folder / PAUSED).read_text(encoding="utf-8"))
+        return str(note["line"]).partition(": paused")[0], float(note["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def stop_reason(folder: Path) -> str | None:

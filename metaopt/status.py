@@ -1,6 +1,7 @@
 """How a run stands: what a colleague asks first, and what was tried so far."""
 
 import shlex
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,14 @@ from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
 from metaopt.population import best, shrunk_rates
-from metaopt.record import RunRecord, open_record, running_process, stop_reason, usage
+from metaopt.record import (
+    RunRecord,
+    open_record,
+    paused,
+    running_process,
+    stop_reason,
+    usage,
+)
 from metaopt.text import (
     amount,
     dollars,
@@ -88,7 +96,11 @@ def _state(record: RunRecord, decided: int) -> str:
         for i, stages in sorted(record.stages.items())
         if i > 0 and "decided" not in stages
     ]
-    return f"running as process {process}" + (f" ({', '.join(doing)})" if doing else "")
+    text = f"running as process {process}" + (f" ({', '.join(doing)})" if doing else "")
+    if pause := paused(record.folder):
+        line, since = pause
+        text += f"; paused for {duration(time.time() - since)}: {one_line(line, 300)}"
+    return text
 
 
 def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:

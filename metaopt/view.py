@@ -4,7 +4,9 @@ At most the terminal's height is drawn, so that nothing scrolls and nothing flic
 what is decided is printed above and stays.
 """
 
+import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metaopt.lab import Lab
-from metaopt.monitor import Active
+from metaopt.monitor import PAUSED, Active
 from metaopt.population import Candidate, best
 from metaopt.text import amount, clean, dollars, duration
 
@@ -27,6 +29,8 @@ BAR_WIDTH = 16
 def live(lab: Lab, console: Console | None = None) -> Iterator[None]:
     """Show the run while the body runs, on stderr unless ``console`` says otherwise."""
     console = console or Console(stderr=True)
+    (lab.folder / PAUSED).unlink(missing_ok=True)  # of a process that was killed
+    lab.gateway.tell(lambda line: _paused_or_back(lab, line))
     if not console.is_terminal:
         lab.monitor.say = lambda line: _plain(console, _stamp(lab) + clean(line))
         yield
@@ -44,14 +48,29 @@ def live(lab: Lab, console: Console | None = None) -> Iterator[None]:
 def screen(lab: Lab, height: int = 24) -> Group:
     """What the terminal shows now, in at most ``height`` lines."""
     active = sorted(lab.monitor.active.values(), key=lambda a: a.iteration)
-    room = max(1, height - OTHER_LINES)
+    pauses = [_cut(clean(line), "bold yellow") for line in lab.gateway.pauses]
+    room = max(1, height - OTHER_LINES - len(pauses))
     shown = active if len(active) <= room else active[: room - 1]
     table = Table.grid(padding=(0, 2))
     for one in shown:
         table.add_row(*_row(one))
     rest = len(active) - len(shown)
     more = [Text(f"and {rest} more iterations under way", style="dim")] if rest else []
-    return Group(_headline(lab), _rates(lab), table, *more, _costs(lab))
+    return Group(_headline(lab), _rates(lab), table, *more, *pauses, _costs(lab))
+
+
+def _cut(line: str, style: str) -> Text:
+    return Text(line, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _paused_or_back(lab: Lab, line: str) -> None:
+    """Say it, and leave word for ``metaopt status`` for as long as an endpoint is down."""
+    lab.monitor.say(line)
+    note = lab.folder / PAUSED
+    if lab.gateway.pauses:
+        note.write_text(json.dumps({"line": line, "at": time.time()}), encoding="utf-8")
+    else:
+        note.unlink(missing_ok=True)
 
 
 def _row(one: Active) -> tuple[Text | ProgressBar, ...]:

@@ -426,9 +426,12 @@ def viewed(run: Path, iterations: int) -> Any:
         monitor.stage(i, "validation papers", 50)
         monitor.paper_done(i)
     total = SimpleNamespace(usd=1.5, calls=12_345, tokens=6_789_012)
-    gateway = SimpleNamespace(ledger=SimpleNamespace(total=total), replayed=7, in_flight=3)
+    gateway = SimpleNamespace(
+        ledger=SimpleNamespace(total=total), replayed=7, in_flight=3, tell=lambda say: None,
+        pauses=["endpoints.e is down for 3 min (\x1b[2Jno route to the host); next try in 60 s"],
+    )  # fmt: skip
     config = load_config(run / "config.toml")
-    return SimpleNamespace(config=config, state=state, monitor=monitor, gateway=gateway)
+    return SimpleNamespace(folder=run, config=config, state=state, monitor=monitor, gateway=gateway)
 
 
 @pytest.mark.parametrize("iterations", [0, 2, 36])
@@ -442,6 +445,7 @@ def test_the_view_fits_a_small_terminal(run: Path, iterations: int) -> None:
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("SIMULATED  3/40 iterations, 1 accepted")
     assert lines[1] == "baseline 25% of 4   best 62% of 8 (candidate 1)"
+    assert "endpoints.e is down for 3 min" in lines[-2]
     assert "$1.50  12,345 calls  6.79 M tokens  7 replayed  3 in flight" in lines[-1]
     assert ("more iterations" in text) == (iterations > 20)
 
