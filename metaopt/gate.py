@@ -1,9 +1,13 @@
 """Is a mutant fit to be evaluated?  Deterministic checks on its tree, then a smoke run.
 
 The gate is what stands between a code-editing model and the population: it keeps to the
-editable room, and it refuses names that two file systems would read differently.
+editable room, it refuses names that two file systems would read differently, and text that a
+reader of the diff sees otherwise than the interpreter or a model does.
 """
 
+import io
+import sys
+import tokenize
 import unicodedata
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
@@ -38,6 +42,7 @@ async def gate(tree: Tree, parent: Tree, rules: GateRules, smoke: Smoke) -> list
         *_paths(tree, parent),
         *_twins(tree),
         *_changes(tree, parent, rules),
+        *_shadows(tree, parent, rules),
         *_sizes(tree, rules),
         *_texts(tree, parent),
     ]
@@ -72,6 +77,18 @@ def _changes(tree: Tree, parent: Tree, rules: GateRules) -> Iterator[str]:
         yield f"{path!r}: changed, but {why}"
 
 
+def _shadows(tree: Tree, parent: Tree, rules: GateRules) -> Iterator[str]:
+    """New modules that would be imported in place of a fixed one, or by a fixed one."""
+    fixed = [path for path in parent if path.endswith(".py") and matches(path, rules.fixed)]
+    for path in sorted(tree.keys() - parent.keys()):
+        for module in fixed:
+            if path.startswith(f"{module.removesuffix('.py')}/"):
+                yield f"{path!r}: would be imported in place of {module}, a fixed file"
+        name = path.partition("/")[0].removesuffix(".py")
+        if fixed and path.endswith(".py") and name in sys.stdlib_module_names:
+            yield f"{path!r}: would be imported in place of the standard library's {name}"
+
+
 def _sizes(tree: Tree, rules: GateRules) -> Iterator[str]:
     if rules.entry not in tree:
         yield f"{rules.entry!r}: the entry file is missing"
@@ -85,12 +102,37 @@ def _sizes(tree: Tree, rules: GateRules) -> Iterator[str]:
 
 
 def _texts(tree: Tree, parent: Tree) -> Iterator[str]:
-    """New content must be text: a diff of anything else can't be reviewed."""
+    """New content must be text that shows what it is: a diff of anything else can't be reviewed."""
     for path in changed_paths(parent, tree):
         content = tree.get(path, b"")
         try:
-            content.decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError:
             yield f"{path!r}: not UTF-8 text"
-        if b"\0" in content:
-            yield f"{path!r}: has a NUL byte"
+            continue
+        new = _unseen(text) - _unseen(parent.get(path, b"").decode("utf-8", "replace"))
+        for character in sorted(new)[:3]:
+            yield f"{path!r}: has the invisible character U+{ord(character):04X}; escape it"
+        if path.endswith(".py") and not _plainly_encoded(content):
+            yield f"{path!r}: declares an encoding other than UTF-8"
+
+
+def _unseen(text: str) -> set[str]:
+    """Characters that steer how text is shown, or aren't: controls, formats, private ones.
+
+    Emoji may keep their variation selectors; the other 240 of these can carry a hidden message.
+    """
+    used = set(text.replace("\r\n", "\n")) - {"\n", "\t"}
+    return {
+        c
+        for c in used
+        if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn") or 0xE0100 <= ord(c) <= 0xE01EF
+    }
+
+
+def _plainly_encoded(content: bytes) -> bool:
+    """Whether Python reads the source as a reader does: a cookie may ask for another encoding."""
+    try:
+        return tokenize.detect_encoding(io.BytesIO(content).readline)[0].startswith("utf-8")
+    except SyntaxError:
+        return False

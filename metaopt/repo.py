@@ -19,7 +19,7 @@ from inner_agent.durable import sync_folders, sync_tree
 from inner_agent.errors import UserError
 from metaopt.config import BUILTIN, Harness
 from metaopt.resources import shipped
-from metaopt.tree import Tree
+from metaopt.tree import Tree, path_problem
 
 BASELINE = "refs/heads/baseline"
 BEST = "refs/heads/best"
@@ -73,7 +73,11 @@ class HarnessRepo:
         self._repo.close()
 
     def read(self, commit: str) -> dict[str, bytes]:
-        """The harness's files at ``commit``, by path.  Raises ``UserError`` for odd modes."""
+        """The harness's files at ``commit``, by path.
+
+        Raises ``UserError`` for odd modes and paths: git itself hands on a tree that names
+        ``/etc/x``.
+        """
         where = f"{commit}:{self._subdir}" if self._subdir else commit
         files: dict[str, bytes] = {}
         for entry in self._git("ls_tree", "-r", "-z", "--full-tree", where).split("\0"):
@@ -83,9 +87,12 @@ class HarnessRepo:
             mode, _, blob = meta.split()
             if mode not in _MODES:
                 raise UserError(f"harness: {path} has mode {mode}; only plain files are allowed")
-            if any(part.lower() in ("..", ".git") for part in path.split("/")):
+            if any(part.lower() in ("", ".", "..", ".git") for part in path.split("/")):
                 raise UserError(f"harness: {path!r} would lead out of its folder")
             files[path] = self._repo.odb.stream(bytes.fromhex(blob)).read()
+        for path in files:
+            if any(str(folder) in files for folder in PurePosixPath(path).parents):
+                raise UserError(f"harness: {path!r} lies under a path that is a file")
         return files
 
     def commit(self, parent: str, tree: Tree, message: str) -> str:
@@ -141,7 +148,9 @@ class HarnessRepo:
             except git.GitCommandError as e:
                 raise UserError(f"{name}: doesn't apply to this harness ({_reason(e)})") from None
             made = self._write_commit(commit, env, f"Apply {name}")
-        self.read(made)  # refuses symbolic links and other modes
+        for path in self.read(made).keys() - self.read(commit).keys():  # refuses odd modes
+            if problem := path_problem(path):
+                raise UserError(f"{name}: adds {path!r}, but the path {problem}")
         return made
 
     def export(self, commit: str, folder: Path, tree: str | None = None) -> Path:
@@ -187,7 +196,7 @@ class HarnessRepo:
 
     def _fetch(self, harness: Harness) -> str:
         try:
-            self._git("fetch", "--no-tags", "--quiet", harness.repo, harness.ref)
+            self._git("fetch", "--no-tags", "--quiet", "--", harness.repo, harness.ref)
         except git.GitCommandError as e:
             raise UserError(
                 f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({_reason(e)})"

@@ -7,10 +7,12 @@ Edits return a new tree.  ``Refused`` carries one line that is fit for the model
 import difflib
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -20,6 +22,16 @@ Tree = Mapping[str, bytes]
 MAX_PATH = 200  # bytes; git and every file system we know take this
 MAX_PATTERN = 200
 SEARCH_SECONDS = 5.0
+MAX_COMPARED = 1_000_000  # pairs of lines: difflib needs seconds for that, and minutes for more
+MARGIN = 20  # equal lines left around what differs, to lay out the hunks
+# ASCII alone: of other letters some look like these, some are one to a file system, some unseen.
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .,+=@()-]*[A-Za-z0-9_,+=@()-])?")
+# What an interpreter takes in a module's place, or reads as it starts.
+_UNREAD = re.compile(
+    r"__pycache__|.*\.(?:pyc|pyo|pyd|so|dll|dylib|pth|egg|egg-link)"
+    r"|(?:sitecustomize|usercustomize)(?:\..*)?",
+    re.IGNORECASE,
+)
 _SEARCH_PROGRAM = Path(__file__).with_name("grep.py")
 
 
@@ -38,11 +50,23 @@ def path_problem(path: str) -> str | None:
         return "is not relative"
     if any(part in ("", ".", "..") for part in parts):
         return "has an empty, '.' or '..' component"
-    if any(part.casefold().startswith((".git", "git~")) for part in parts):
+    if belongs_to_git(path):
         return "has a component that git treats as its own"
+    if any(_UNREAD.fullmatch(part) for part in parts):
+        return "has a component that holds compiled code, or code that nobody imports"
+    if not all(_PLAIN.fullmatch(part) for part in parts):
+        return (
+            "has a component that isn't plain: ASCII letters, digits and _ .,+=@()- and spaces"
+            " within it"
+        )
     if len(path.encode()) > MAX_PATH:
         return f"is longer than {MAX_PATH} bytes"
     return None
+
+
+def belongs_to_git(path: str) -> bool:
+    """Whether git reads a part of ``path`` as its own, on any file system."""
+    return any(part.casefold().startswith((".git", "git~")) for part in path.split("/"))
 
 
 def matches(path: str, globs: Sequence[str]) -> bool:
@@ -103,8 +127,32 @@ def _file_diff(path: str, old: Tree, new: Tree) -> str:
         before, after = (t.get(path, b"").decode("utf-8").split("\n") for t in (old, new))
     except UnicodeDecodeError:
         return f"Binary files {name_a} and {name_b} differ\n"
-    lines = difflib.unified_diff(before, after, name_a, name_b, lineterm="")
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(
+        f"{line}\n" for line in (f"--- {name_a}", f"+++ {name_b}", *_hunks(before, after))
+    )
+
+
+def _hunks(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """The hunks of a unified diff; all in one where there is too much to compare by pairs."""
+    start = _shared(before, after)
+    end = _shared(before[start:][::-1], after[start:][::-1])
+    start, end = max(0, start - MARGIN), max(0, end - MARGIN)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    if len(old) * len(new) > MAX_COMPARED:
+        yield f"@@ -{start + 1},{len(old)} +{start + 1},{len(new)} @@"
+        yield from (f"-{line}" for line in old)
+        yield from (f"+{line}" for line in new)
+        return
+    for line in islice(difflib.unified_diff(old, new, lineterm=""), 2, None):
+        if line.startswith("@@"):
+            yield re.sub(r"(?<= [-+])\d+", lambda number: str(int(number[0]) + start), line)
+        else:
+            yield line
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines are the same from the start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def search(texts: Mapping[str, str], pattern: str) -> str:
