@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scripted import audit_sheet, sheet
-from test_run import small_config
+from whole_runs import small_config
 
 from inner_agent import checks, honeypots
 from inner_agent.calls import Usage
