@@ -16,7 +16,7 @@ REFUSED = ("content_filter", "refusal")  # finish reasons
 SET_ASIDE = 2  # faulty replies to one request that are set aside before the next one counts
 BELIEVED = 3  # replies under another name than asked for that make it the server's own name
 
-_VARIANT = re.compile(r"[-@:_.]?v?\d[\w.:-]*|[-:@](latest|preview|free|fp8|awq|gguf)|\.gguf")
+_VARIANT = re.compile(r"[-@:](\d{3,}([-.]\d{1,2})*|latest)|\.gguf")  # a date or a build
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _fault_of_calls(request: Request, reply: Reply) -> Fault | None:
 
 
 def is_variant(asked: str, said: str) -> bool:
-    """Does ``said`` name the model ``asked``: with a date or version, with or without a vendor?"""
+    """Does ``said`` name the model ``asked``, perhaps with a date, with or without a vendor?"""
     asked, said = asked.rsplit("/", 1)[-1].lower(), said.rsplit("/", 1)[-1].lower()
     return said == asked or (
         said.startswith(asked) and _VARIANT.fullmatch(said[len(asked) :]) is not None

@@ -139,7 +139,9 @@ class Gateway:
             return f"{sample}#unusable{aside + 1}" if fault else sample
 
         while True:
-            bought = await self._buy(purchase, role, model, key, sample, name_for, size, request)
+            # A name of its own for each: a provider that knows it would send the same reply again.
+            draw = f"{sample}#{aside}" if aside else sample
+            bought = await self._buy(purchase, role, model, key, draw, name_for, size, request)
             if fault is None:
                 return bought
             aside, purchase.sent = aside + 1, None
@@ -162,17 +164,17 @@ class Gateway:
         return fault
 
     async def _buy(
-        self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str,
+        self, purchase: Purchase, role: str, model: Model, key: bytes, draw: str,
         name_for: Callable[[Reply], str], size: int, request: Request,
     ) -> tuple[Reply, float]:  # fmt: skip
-        """Buy one reply and record it under the sample that ``name_for`` it says."""
+        """Buy one reply; it is recorded under the sample that ``name_for`` gives it."""
         price = self._config.price_of(role) or Price()
         worst = size // BYTES_PER_TOKEN_AT_LEAST + 1, model.max_tokens
         timeout_s = self._config.endpoints[model.endpoint].timeout_s
         async with self.ledger.reserve(role, sum(worst), _most(price, *worst), timeout_s) as held:
             self.in_flight += 1
             try:
-                reply = await self._send(purchase, role, model, key, sample, request, held)
+                reply = await self._send(purchase, role, model, key, draw, request, held)
                 seconds = time.monotonic() - (purchase.sent or time.monotonic())
                 seconds = min(seconds, held.seconds or seconds)
                 reply = believable(reply, *worst)
@@ -188,7 +190,7 @@ class Gateway:
         return reply, usd
 
     async def _send(
-        self, purchase: Purchase, role: str, model: Model, key: bytes, sample: str,
+        self, purchase: Purchase, role: str, model: Model, key: bytes, draw: str,
         request: Request, held: Reservation,
     ) -> Reply:  # fmt: skip
         """Ask the endpoint, until ``budget.wall_s`` at most, or for the seconds that are held."""
@@ -212,7 +214,7 @@ class Gateway:
                 if not isinstance(self._endpoints[model.endpoint], OpenAIEndpoint):
                     sending()  # others don't make a call wait for its turn
                 request = replace(
-                    request, idempotency_key=_idempotency_key(key, sample), sending=sending,
+                    request, idempotency_key=_idempotency_key(key, draw), sending=sending,
                     waiting=waiting,
                 )  # fmt: skip
                 return await self._complete(role, model.endpoint, request)
@@ -360,9 +362,9 @@ def _seed(run_seed: int, key: bytes, sample: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _idempotency_key(key: bytes, sample: str) -> str:
+def _idempotency_key(key: bytes, draw: str) -> str:
     """The same draw, the same key: a provider that honours it charges a repetition once."""
-    return hashlib.sha256(key + sample.encode()).hexdigest()
+    return hashlib.sha256(key + draw.encode()).hexdigest()
 
 
 def _most(price: Price, prompt: int, completion: int) -> float:

@@ -16,15 +16,26 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiohttp import web
 
 Body = dict[str, Any]
-Answer = str | Body | tuple[int, Mapping[str, str], Any]
-"""Text of the reply; a message or a whole completion; or (status, headers, body)."""
+DRIP_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An answer that never gets whole: nothing at all, half of it and a reset, or a slow drip."""
+
+    how: Literal["hang", "reset", "drip"]
+
+
+Answer = str | Body | tuple[int, Mapping[str, str], Any] | Broken
+"""Text of the reply; a message or a whole completion; (status, headers, body); or a broken one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ def completion(
     logprobs: Mapping[str, float] | None = None,
     finish_reason: str | None = None,
     cached_tokens: int = 0,
+    refusal: str | None = None,
 ) -> Body:
     """Return a chat completion; ``tool_calls`` are (name, arguments as JSON text).
 
@@ -53,6 +65,8 @@ def completion(
         for n, (name, arguments) in enumerate(tool_calls, 1)
     ]
     message: Body = {"role": "assistant", "content": content}
+    if refusal:
+        message["refusal"] = refusal
     if calls:
         message["tool_calls"] = calls
     return {
@@ -211,7 +225,7 @@ class FakeOpenAI:
             {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
         )
 
-    async def _chat(self, request: web.Request) -> web.Response:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self._record(request, body)
         if refusal := self._refusal(request, str(body["model"])):
@@ -222,6 +236,8 @@ class FakeOpenAI:
             await self._open.wait()
         finally:
             await self._count(-1)
+        if isinstance(answer, Broken):
+            return await self._break(request, answer)
         return _response(answer if isinstance(answer, tuple) else _complete(body, answer))
 
     def _answer(self, request: web.Request, body: Body) -> Answer:
@@ -229,8 +245,27 @@ class FakeOpenAI:
         if not self.honour_keys or key is None:
             return self.reply(body)
         if key not in self.kept:
-            self.kept[key] = self.reply(body)
+            answer = self.reply(body)
+            if isinstance(answer, Broken):
+                return answer  # nothing was charged
+            self.kept[key] = answer
         return self.kept[key]
+
+    async def _break(self, request: web.Request, answer: Broken) -> web.StreamResponse:
+        """Leave the client waiting; it ends when the client goes, or the server."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        if answer.how != "hang":
+            response.content_length = 1_000
+            await response.prepare(request)
+            await response.write(b'{"id": "chatcmpl-fake",')
+        while answer.how != "reset" and not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), DRIP_S)
+            if answer.how == "drip":
+                await response.write(b" ")
+        if request.transport:
+            request.transport.abort()
+        return response
 
     def _record(self, request: web.Request, body: Body) -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -261,7 +296,7 @@ def _complete(body: Body, answer: str | Body) -> Answer:
         "total_tokens": prompt + reply,
     }
     # What the test says about usage wins over what is counted here.
-    return 200, {}, {**whole, "model": body["model"], "usage": tokens | whole.get("usage", {})}
+    return 200, {}, {"model": body["model"], **whole, "usage": tokens | whole.get("usage", {})}
 
 
 def _response(answer: Answer) -> web.Response:
