@@ -1,6 +1,6 @@
 """Many papers into a data set: one harness, rollouts side by side, every paper's outcome kept.
 
-The folder of a data set holds ``items.jsonl`` (accepted items), ``results.db`` (how every paper
+The folder of a data set holds ``items.jsonl`` (items that passed), ``results.db`` (how every paper
 went), and below ``papers/`` what the rollouts left: ``result.json`` as the harness submitted it,
 the solvers' attempts, the trajectory.  A paper is done once it is in ``results.db``; starting
 again does what is owed.
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inner_agent.checks import repeated
 from inner_agent.durable import open_database, write_files
 from inner_agent.items import parse_item
 from inner_agent.papers import Paper, file_name, read_paper
@@ -50,6 +51,7 @@ class Tally:
     papers: int
     done: int = 0
     passed: int = 0
+    repeated: int = 0  # passed, but with a question that another paper has as well
     reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -83,10 +85,19 @@ class Results:
              json.dumps(rollout.timing), time.time()),
         )  # fmt: skip
 
-    def items(self) -> Iterator[str]:
-        """The lines of ``items.jsonl``, in the order of the papers' ids."""
-        rows = self._db.execute("SELECT item FROM results WHERE item IS NOT NULL ORDER BY paper")
-        return (row[0] for row in rows)
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Paper id and line of ``items.jsonl`` of every paper that passed, by id."""
+        yield from self._db.execute(
+            "SELECT paper, item FROM results WHERE item IS NOT NULL ORDER BY paper"
+        )
+
+    def questions(self) -> dict[str, str]:
+        """The questions of the papers that passed, by id."""
+        return dict(
+            self._db.execute(
+                "SELECT paper, data ->> '$.question' FROM results WHERE item IS NOT NULL"
+            )
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -108,14 +119,15 @@ async def generate(
     ``ExceptionGroup``) ``ProviderError`` when an endpoint keeps failing and ``BudgetExhausted``;
     what is done stays done, and ``items.jsonl`` holds all of it.
     """
-    write_items(results, folder)  # a crash may have left it a line short
+    repeat_max = rig.config.audit.repeat_max
+    write_items(results, folder, repeat_max)  # a crash may have left it a line short
     owed = iter(papers)  # shared: only as many texts are in memory as there are workers
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(rig.config.limits.rollouts_in_flight):
                 group.create_task(_worker(rig, origin, owed, results, folder, tally, progress))
     finally:
-        write_items(results, folder)
+        tally.repeated = write_items(results, folder, repeat_max)
 
 
 async def _worker(
@@ -179,9 +191,16 @@ def write_rollout(folder: Path, rollout: Rollout) -> None:
     write_files({path: _indented(value) for path, value in left.items()})
 
 
-def write_items(results: Results, folder: Path) -> None:
-    """Write ``items.jsonl`` anew from what is recorded, in an order that timing can't change."""
-    write_files({folder / "items.jsonl": "".join(f"{line}\n" for line in results.items())})
+def write_items(results: Results, folder: Path, repeat_max: float) -> int:
+    """Write ``items.jsonl`` anew from what is recorded, in an order that timing can't change.
+
+    Items whose question another paper has as well are left out; returns how many.
+    """
+    lines = dict(results.items())
+    repeats = repeated(results.questions(), repeat_max)
+    kept = "".join(f"{line}\n" for paper, line in lines.items() if paper not in repeats)
+    write_files({folder / "items.jsonl": kept})
+    return len(repeats)
 
 
 def _append(path: Path, line: str) -> None:

@@ -98,6 +98,7 @@ def summary(job: Job) -> str:
     tally, total = job.tally, job.rig.gateway.ledger.total
     rate = tally.passed / tally.papers if tally.papers else 0.0
     items = job.folder / "items.jsonl"
+    left_out = f"; {tally.repeated} repeat another paper's question" if tally.repeated else ""
     pairs = [
         ("papers", str(tally.papers)),
         ("passed", f"{tally.passed} ({rate:.1%})"),
@@ -105,7 +106,7 @@ def summary(job: Job) -> str:
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
-        ("items", f"{_lines(items)} kept in {items}"),
+        ("items", f"{_lines(items)} kept in {items}{left_out}"),
         ("papers' files", str(job.folder / "papers")),
     ]  # fmt: skip
     lines = [f"{name:<16}{text}" for name, text in pairs]

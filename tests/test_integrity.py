@@ -1,6 +1,7 @@
 """What tells a better harness from one that is only better at being accepted."""
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -89,6 +90,18 @@ def test_one_question_for_every_paper_passes_nowhere(
     assert "passed on honeypot-" in said
     assert invoke(app, ["show", str(out)]) == 0
     assert "rejected, ALARM" in capsys.readouterr().out
+
+
+def test_one_question_for_every_paper_is_no_data(
+    tmp_path: Path, cheat: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data"
+    given = ["--config", str(ROOT / "configs/demo.toml"), "--out", str(out)]
+    given += ["--papers", "synthetic:40:0", "--harness", str(cheat), "--set", "audit.llm=false"]
+    assert invoke(app, ["generate", *given]) == 0
+    said = capsys.readouterr().out
+    assert (out / "items.jsonl").read_text() == ""
+    assert re.search(r"0 kept in .*; ([2-9]|1\d) repeat another paper's question", said), said
 
 
 def results(accepted: int, audited: int, papers: int = 10) -> dict[str, PaperResult]:
