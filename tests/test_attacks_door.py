@@ -1,6 +1,8 @@
-"""Every line and every dealing of ``attacks/door.py``, with a real broker, jailed and unjailed."""
+"""Every line and every dealing of ``attacks/door.py``, with a real broker and a jailed harness.
 
-import gc
+What sockets can do the filter of system calls may stop first: those are tried without a jail too.
+"""
+
 import json
 import os
 from pathlib import Path
@@ -8,32 +10,23 @@ from typing import Any
 
 import pytest
 from attacks import program
-from attacks.door import DEALINGS, HONEST_CALLS, LINES, MIB, Dealing, Line
-from conftest import require
+from attacks.door import DEALINGS, HONEST_CALLS, LINES, MIB, SOCKETS, Dealing, Line
 from scripted import HONEST, Bench, Models, config, said
 
 from inner_agent.broker import MAX_VIOLATIONS
-from inner_agent.sandbox import bubblewrap_problem
+from inner_agent.sandbox import Mode
 
 AT_A_TIME = 15
+SLACK = 20  # descriptors that the store and the loop may open; those that are passed are 100s
 BATCHES = [LINES[n : n + AT_A_TIME] for n in range(0, len(LINES), AT_A_TIME)]
 assert AT_A_TIME <= MAX_VIOLATIONS  # some junk is forgiven
 
 
-@pytest.fixture(params=["bubblewrap", "none"])
-def mode(request: pytest.FixtureRequest) -> Any:
-    """Both modes."""
-    if request.param == "bubblewrap":
-        require(bubblewrap_problem() is None, str(bubblewrap_problem()))
-    return request.param
-
-
 @pytest.mark.parametrize("lines", BATCHES, ids=lambda batch: batch[0].name.replace(" ", "-"))
-async def test_a_line_that_is_no_request_is_refused(
-    lines: list[Line], tmp_path: Path, mode: Any
-) -> None:
+@pytest.mark.usefixtures("bubblewrap")
+async def test_a_line_that_is_no_request_is_refused(lines: list[Line], tmp_path: Path) -> None:
     models = Models()
-    bench = Bench(tmp_path, mode, models, config())
+    bench = Bench(tmp_path, "bubblewrap", models, config())
     tries = f"""
 for line in {[line.sent for line in lines]!r}:
     send(line + b"\\n")
@@ -49,16 +42,29 @@ for line in {[line.sent for line in lines]!r}:
     await bench.rig.gateway.close()
 
 
-@pytest.mark.parametrize("dealing", DEALINGS, ids=lambda d: d.name.replace(" ", "-"))
-async def test_a_dealing_gains_nothing(dealing: Dealing, tmp_path: Path, mode: Any) -> None:
+def named(dealings: list[Dealing]) -> Any:
+    """A test for each dealing."""
+    return pytest.mark.parametrize("dealing", dealings, ids=lambda d: d.name.replace(" ", "-"))
+
+
+@named(DEALINGS)
+@pytest.mark.usefixtures("bubblewrap")
+async def test_a_dealing_gains_nothing(dealing: Dealing, tmp_path: Path) -> None:
+    await tried(dealing, tmp_path, "bubblewrap")
+
+
+@named(SOCKETS)
+async def test_the_broker_holds_without_the_jail(dealing: Dealing, tmp_path: Path) -> None:
+    await tried(dealing, tmp_path, "none")
+
+
+async def tried(dealing: Dealing, tmp_path: Path, mode: Mode) -> None:
+    """The rollout has its reason and no more calls than are its due, and the next one works."""
     models = Models()
     bench = Bench(tmp_path, mode, models, config())
-    assert (await bench.run(HONEST)).result.passed  # what is opened once, is open now
-    models.requests.clear()
-    gc.collect()  # of earlier tests
     before = len(os.listdir("/proc/self/fd"))
     rollout = await bench.run(program(dealing.source), **dealing.limits)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) < before + SLACK
     assert [words for words in said(rollout) if words[0] == "got"] == []
     assert rollout.result.reason == dealing.reason, rollout.trajectory["stderr"]
     assert rollout.result.passed == (dealing.reason == "passed")

@@ -36,14 +36,15 @@ def powers() -> int:
 MIGHTY = all(powers() >> bit & 1 for bit in (0, 2, 13, 18, 19, 21, 24, 27))
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[dict[str, socket.socket]]:
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, socket.socket]]:
     """Somebody to talk to on this machine."""
+    path = tmp_path_factory.mktemp("sockets") / "socket"
     named = {
         "tcp": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
         "tcp6": (socket.AF_INET6, socket.SOCK_STREAM, ("::1", 0)),
         "udp": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
-        "unix": (socket.AF_UNIX, socket.SOCK_STREAM, str(tmp_path / "socket")),
+        "unix": (socket.AF_UNIX, socket.SOCK_STREAM, str(path)),
         "abstract": (socket.AF_UNIX, socket.SOCK_STREAM, f"\0metaopt-test-{os.getpid()}"),
     }
     with ExitStack() as stack:
@@ -59,28 +60,35 @@ def servers(tmp_path: Path) -> Iterator[dict[str, socket.socket]]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def victim() -> Iterator[tuple[int, int]]:
+    """A process that holds a key, and where in its memory that is; nothing may end it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={"OPENAI_API_KEY": MARK},
+    )  # fmt: skip
+    assert process.stdout
+    yield process.pid, int(process.stdout.readline())
+    assert process.poll() is None
+    process.communicate(b"\n")
+
+
 @pytest.fixture
-def host(tmp_path: Path, servers: dict[str, socket.socket]) -> Iterator[dict[str, Any]]:
-    """What there is to get on this machine: files, sockets, and a process that holds a key."""
+def host(
+    tmp_path: Path, servers: dict[str, socket.socket], victim: tuple[int, int]
+) -> dict[str, Any]:
+    """What there is to get on this machine: files, sockets, and the other process."""
     paths = {key: tmp_path / "run" / name for key, name in STOLEN.items()}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(MARK)
     known = {name: s.getsockname() for name, s in servers.items()}
-    victim = subprocess.Popen(
-        [sys.executable, "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={"OPENAI_API_KEY": MARK},
-    )  # fmt: skip
-    assert victim.stdout
-    address = int(victim.stdout.readline())
-    yield {key: str(path) for key, path in paths.items()} | {
+    return {key: str(path) for key, path in paths.items()} | {
         "users": "/etc/passwd", "code": str(ROOT / "inner_agent" / "broker.py"),
         "tcp": known["tcp"][1], "tcp6": known.get("tcp6", (0, 0))[1], "udp": known["udp"][1],
         "unix": known["unix"], "abstract": known["abstract"][1:].decode(),
-        "pid": victim.pid, "address": address, "mark": MARK,
+        "pid": victim[0], "address": victim[1], "mark": MARK,
     }  # fmt: skip
-    assert victim.poll() is None
-    victim.communicate(b"\n")
 
 
 def heard(servers: dict[str, socket.socket]) -> list[str]:
