@@ -10,6 +10,7 @@ libseccomp knows each architecture's numbers; a call that comes by way of anothe
 import errno
 import os
 import tempfile
+import termios
 from functools import cache
 from typing import Any
 
@@ -50,8 +51,12 @@ CLONE_THREAD = 0x00010000
 # Namespaces: time, mount, cgroup, UTS, IPC, user, PID, network.
 CLONE_NEW = 0x00000080 | 0x00020000 | 0x7E000000
 MSG_OOB = 1
-# isatty, close on exec, non-blocking, bytes waiting, a copy of a file: never a terminal's control.
-IOCTLS = (0x5401, 0x5450, 0x5451, 0x5421, 0x541B, 0x5411, 0x40049409)
+FICLONE = 0x40049409  # a copy of a file that shares its blocks
+# Nothing that controls a terminal: TCGETS only tells whether it is one.
+IOCTLS = (
+    termios.TCGETS, termios.FIOCLEX, termios.FIONCLEX, termios.FIONBIO, termios.FIONREAD,
+    termios.TIOCOUTQ, FICLONE,
+)  # fmt: skip
 PRCTLS = (15, 16, 0x53564D41)  # a thread's name, set and read; the name of a mapping
 
 

@@ -149,7 +149,9 @@ def _python(checkup: Checkup) -> None:
 def _sandbox(checkup: Checkup, config: RunConfig) -> None:
     mode = checkup.attempt("sandbox", lambda _: INSTALL, lambda: choose_mode(config))
     if mode == "bubblewrap":
-        checkup.add("sandbox", OK, "bubblewrap and its filter of system calls work")
+        root = "; metaopt is root, for whom the kernel doesn't limit a harness's threads"
+        detail = "bubblewrap and its filter of system calls work"
+        checkup.add("sandbox", OK, detail + (root if os.geteuid() == 0 else ""))
     elif mode == "none":
         why = bubblewrap_problem() or 'sandbox.mode = "none"'
         checkup.add("sandbox", WARN, f"harnesses run unconfined ({why})", INSTALL)

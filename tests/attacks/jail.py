@@ -275,11 +275,17 @@ OTHERS = [
 ]
 
 KERNEL = [
-    Jailbreak("a user namespace", "return checked(LIBC.unshare(0x10000000)) or 'unshared'"),
+    Jailbreak(
+        "a user namespace", "return checked(LIBC.unshare(0x10000000)) or 'unshared'", root=True
+    ),
     Jailbreak(
         "a network namespace", "return checked(LIBC.unshare(0x40000000)) or 'made'", root=True
     ),
-    Jailbreak("a child in a namespace", "return child(syscall('clone', 0x10000011, 0, 0, 0, 0))"),
+    Jailbreak(
+        "a child in a namespace",
+        "return child(syscall('clone', 0x10000011, 0, 0, 0, 0))",
+        root=True,
+    ),
     Jailbreak(
         "enters another's namespaces",
         "return checked(LIBC.setns(syscall('pidfd_open', os.getppid(), 0), 0x04000000)) or 'in'",
