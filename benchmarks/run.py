@@ -13,6 +13,7 @@ ALL = {  # script: what makes it quick; the aims are for the full size
     "overhead.py": ["--papers", "10", "--iterations", "200"],
     "throughput.py": ["--in-flight", "64", "--papers", "64", "--bare-calls", "1000"],
     "savings.py": ["--iterations", "2"],
+    "durability.py": ["--pairs", "1"],
 }
 
 
