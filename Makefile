@@ -11,7 +11,7 @@ extra_stamps := $(patsubst %,.venv/.extra-%,$(subst $(comma), ,$(EXTRAS)))
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench setup sandbox constraints clean
+.PHONY: help demo test test-tools soak check format bench setup sandbox constraints clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,9 +25,16 @@ demo: .venv/.base sandbox ## a small simulated run, its plot and its best harnes
 	@echo "  $(BIN)/metaopt show $(RUN)        what was tried, and what came of it"
 	@echo "  $(BIN)/metaopt --help             every command"
 
-test: .venv/.base .venv/.extra-test $(extra_stamps) sandbox ## linters, types and all tests (WORKERS=2, ARGS=...)
+test: .venv/.base .venv/.extra-test $(extra_stamps) sandbox test-tools ## linters, types and all tests (WORKERS=2, ARGS=...)
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+soak: .venv/.base .venv/.extra-test sandbox test-tools ## hundreds of kills, power cuts and faults (about 20 minutes)
+	$(BIN)/python tests/soak/kill.py --what run
+	$(BIN)/python tests/soak/kill.py --what generate
+	$(BIN)/python tests/soak/power.py --what run
+	$(BIN)/python tests/soak/power.py --what generate
+	$(BIN)/python tests/soak/faults.py
 
 check: .venv/.extra-test ## linters and types only
 	$(BIN)/ruff check .
@@ -45,6 +52,9 @@ setup: .venv/.base $(extra_stamps) sandbox ## install into .venv (EXTRAS=test,lo
 
 sandbox:
 	@scripts/install-sandbox.sh
+
+test-tools:
+	@scripts/install-test-tools.sh
 
 .venv/.base: pyproject.toml constraints.txt
 	@scripts/install-venv.sh

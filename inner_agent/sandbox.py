@@ -65,10 +65,12 @@ class Child:
 
     async def wait(self, timeout_s: float) -> int | None:
         """The exit status, or ``None`` when it still runs after ``timeout_s``."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout_s):
                 await _exited(self.process.pid)
-        return self.process.poll()
+        except TimeoutError:
+            return self.process.poll()
+        return self.process.wait()  # at once, but for a debugger that has to let go of it first
 
     def raise_if_jail_failed(self) -> None:
         """Raise ``JailFailed`` when the process ended without the harness having been started."""

@@ -28,8 +28,8 @@ from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
 from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
 from metaopt.harnesses import export_harness
-from metaopt.lab import papers_of
-from metaopt.runner import run_until_stopped, say, within_wall_time
+from metaopt.lab import papers_of, remove_caches
+from metaopt.runner import run_until_stopped, say, stopped_by_full_disk, within_wall_time
 from metaopt.store import lock
 from metaopt.text import amount, clean, dollars, duration
 
@@ -77,9 +77,10 @@ def make_dataset(
         make_folder(folder)
     except OSError as e:
         raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
-    with ExitStack() as held:
+    with stopped_by_full_disk(), ExitStack() as held:
         held.enter_context(lock(folder))
         _freeze_config(folder, config)
+        remove_caches(folder / "cache" / "harness", folder / "cache" / "papers")
         origin = export_harness(config.harness, wanted, folder / "cache" / "harness")
         _freeze_harness(folder, origin)
         papers = list(islice(papers_of(config, folder / "cache").values(), limit))

@@ -16,7 +16,7 @@ from typing import Any
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
-from inner_agent.durable import make_folder, sync_folders, write_files
+from inner_agent.durable import make_folder, sync_folders, sync_tree, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.llm import LLM
@@ -152,6 +152,7 @@ def open_lab(
         if frozen.exists():
             _check_whole(folder)
             _same_config_or_nothing_paid(folder, frozen, config)
+        remove_caches(folder / "trees", folder / "papers")
         split = loop_papers(config, folder)
         store = Store(folder / "run.db")
         undo.callback(store.close)
@@ -159,6 +160,7 @@ def open_lab(
         undo.callback(calls.close)
         repo = HarnessRepo(folder / "harness.git", config.harness)
         undo.callback(repo.close)
+        repo.unlock()
         gateway = Gateway(config, calls, endpoints)
         state = _open_state(store, repo, config)
         # Last: a run that never opened holds nobody to its config.
@@ -218,9 +220,23 @@ def papers_of(config: InnerConfig, folder: Path) -> dict[str, Paper]:
             f"papers.path = {config.papers.path!r}: write synthetic:COUNT:SEED"
         ) from None
     target = folder / f"synthetic-{count}-{seed}"
-    if not (target / "papers.jsonl").exists():
-        write_papers(target, count, seed)
+    if not target.exists():
+        part = target.with_name(f"{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        write_papers(part, count, seed)
+        sync_tree(part)
+        part.rename(target)
     return find_papers(target)
+
+
+def remove_caches(*folders: Path) -> None:
+    """Begin without what an earlier start left in ``folders``.
+
+    It isn't synced: after a power cut there may be anything in them, and half a harness would be
+    scored as a bad one.
+    """
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:

@@ -68,6 +68,15 @@ class HarnessRepo:
         part.rename(path)
         sync_folders([path.parent])
 
+    def unlock(self) -> None:
+        """Remove the lock files of git processes that a crash took away.
+
+        For the one process that holds the run: nobody else writes here.
+        """
+        top = Path(self._repo.git_dir)
+        for stale in (*top.glob("*.lock"), *top.glob("refs/**/*.lock")):
+            stale.unlink(missing_ok=True)
+
     def close(self) -> None:
         """End git's helper process."""
         self._repo.close()

@@ -1,14 +1,15 @@
 """Start or resume a run: open its folder, loop, stop cleanly, say how to go on."""
 
 import asyncio
+import errno
 import json
 import shlex
 import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def run(config: RunConfig, folder: Path) -> Path:
     Raises ``UserError`` for bad input and ``Stopped`` (3: budget, 4: provider or jail, 5: disk,
     130: interrupted).
     """
-    lab = open_lab(config, folder, Monitor())
+    with stopped_by_full_disk():
+        lab = open_lab(config, folder, Monitor())
     if lab.rig.mode == "none":
         print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
     note = folder / STOPPED
@@ -67,6 +69,18 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
         raise _first_cause(group) from None
     except Exception as e:
         raise _first_cause(ExceptionGroup("", [e])) from e
+
+
+@contextmanager
+def stopped_by_full_disk() -> Iterator[None]:
+    """Opening a folder on a disk without room is no bad input: it goes on once there is some."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as e:
+        full = getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if full or getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise Stopped(str(e), 5) from None
+        raise
 
 
 @asynccontextmanager

@@ -115,10 +115,19 @@ class FakeOpenAI:
     ``base_url`` goes to the client as it is.  A request with another key than ``key`` gets a 401,
     one for a model not in ``models`` a 404 (None: every model is there).  ``requests`` has every
     request in the order of arrival, ``peak`` the most that were being answered at one time.
+    With ``honour_keys`` a repeated ``Idempotency-Key`` gets the first answer again.
     """
 
-    def __init__(self, *, key: str = "fake-key", models: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        key: str = "fake-key",
+        models: Sequence[str] | None = None,
+        honour_keys: bool = False,
+    ) -> None:
         self.key = key
+        self.honour_keys = honour_keys
+        self.kept: dict[str, Answer] = {}
         self.models = models
         self.reply: Callable[[Body], Answer] = lambda body: "ok"
         self.requests: list[Recorded] = []
@@ -223,7 +232,7 @@ class FakeOpenAI:
             return _response(refusal)
         await self._count(+1)
         try:
-            answer = self._queue.popleft() if self._queue else self.reply(body)
+            answer = self._queue.popleft() if self._queue else self._answer(request, body)
             await self._open.wait()
         finally:
             await self._count(-1)
@@ -246,6 +255,14 @@ class FakeOpenAI:
         if request.transport:
             request.transport.abort()
         return response
+
+    def _answer(self, request: web.Request, body: Body) -> Answer:
+        key = request.headers.get("Idempotency-Key")
+        if not self.honour_keys or key is None:
+            return self.reply(body)
+        if key not in self.kept:
+            self.kept[key] = self.reply(body)
+        return self.kept[key]
 
     def _record(self, request: web.Request, body: Body) -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -1,76 +1,21 @@
-"""Whole runs: the same events whatever the timing, and after kill -9."""
+"""Whole runs: the same events whatever the timing, when resumed, and on damaged folders."""
 
-import json
 import os
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_openai import Body, FakeOpenAI, completion
+from whole_runs import small_config, story
 
-from inner_agent.llm import Reply, Request
-from inner_agent.simulator import Simulator
 from metaopt.cli import app, invoke
 from metaopt.config import load_config
 from metaopt.lab import open_lab
 from metaopt.monitor import Monitor
-
-HERE = Path(__file__).parent
-ROLES = (
-    "main_agent", "challenger", "quality_verifier", "weak", "strong", "judge",
-    "analyzer", "implementer",
-)  # fmt: skip
-IN_FLIGHT = 4
-
-
-def small_config(folder: Path, endpoint: str) -> Path:
-    """A run of three iterations on a handful of synthetic papers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    models = "\n".join(
-        f'{r} = {{ endpoint = "e", model = "sim-{r.replace("_", "-")}" }}' for r in ROLES
-    )
-    path = folder / "small.toml"
-    split = HERE.parent / "splits" / "demo.json"
-    path.write_text(
-        f"""
-seed = 3
-[papers]
-path = "synthetic:100:0"
-split = "{split}"
-[search]
-iterations = 3
-parallel = 2
-minibatch = 3
-validation_papers = 5
-[limits]
-items = 2
-rollouts_in_flight = {IN_FLIGHT}
-[endpoints.e]
-{endpoint}
-[models]
-{models}
-"""
-    )
-    return path
-
-
-def story(folder: Path) -> dict[str, list[Any]]:
-    """Everything that a run decided and measured, times aside."""
-    db = sqlite3.connect(folder / "run.db")
-    events = db.execute("SELECT iteration, kind, data FROM events ORDER BY iteration, seq")
-    results = db.execute(
-        "SELECT candidate, part, paper, iteration, data FROM results"
-        " ORDER BY candidate, part, paper, iteration"
-    )
-    return {"events": events.fetchall(), "results": results.fetchall()}
 
 
 @contextmanager
@@ -99,70 +44,6 @@ def test_same_seed_same_events_idle_or_busy(tmp_path: Path) -> None:
     other = ["run", str(config), "--set", "seed=4", "--out", str(tmp_path / "other")]
     assert invoke(app, other) == 0
     assert story(tmp_path / "other") != idle  # the seed matters: the comparison can fail
-
-
-class Provider:
-    """The simulator behind HTTP, counting what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
-        self._simulator = Simulator(0)
-
-    def __call__(self, body: Body) -> Body:
-        self.asked[json.dumps(body, sort_keys=True)] += 1
-        request = Request(
-            body["model"], body["messages"], body["temperature"], body["max_tokens"],
-            body["seed"], body.get("tools", ()),
-        )  # fmt: skip
-        reply = _now(self._simulator.complete(request))
-        calls = [(c.name, c.arguments) for c in reply.tool_calls]
-        return completion(reply.content, tool_calls=calls, finish_reason=reply.finish_reason)
-
-
-def _now(work: Coroutine[Any, Any, Reply]) -> Reply:
-    """The result of a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        reply: Reply = done.value
-        return reply
-    raise AssertionError("the simulator waited")
-
-
-def test_kill_9_then_resume_equals_unbroken(tmp_path: Path, fake_openai: FakeOpenAI) -> None:
-    provider = fake_openai.reply = Provider()
-    endpoint = f'base_url = "{fake_openai.base_url}"\napi_key_env = "FAKE_KEY"\nmax_retries = 0'
-    config = small_config(tmp_path, endpoint)
-    env = {**os.environ, "FAKE_KEY": fake_openai.key}
-    command = [sys.executable, "-m", "analysis", "run", str(config), "--out"]
-
-    unbroken = [*command, str(tmp_path / "unbroken")]
-    subprocess.run(unbroken, env=env, check=True)
-    asked_unbroken, provider.asked = provider.asked, Counter()
-
-    kills = 0
-    broken = [*command, str(tmp_path / "broken")]
-    for calls in (40, 150, 400):  # in training papers, in validation, later
-        kills += _kill_after(broken, env, provider, calls)
-    subprocess.run(broken, env=env, check=True)
-
-    assert kills == 3
-    assert story(tmp_path / "broken") == story(tmp_path / "unbroken")
-    assert provider.asked.keys() == asked_unbroken.keys()
-    paid_twice = sum(n - 1 for n in provider.asked.values())
-    # A reply on the wire at the moment of a kill is lost; nothing that arrived is asked again.
-    assert paid_twice <= kills * IN_FLIGHT
-    assert max(asked_unbroken.values()) == 1
-
-
-def _kill_after(command: list[str], env: dict[str, str], provider: Provider, calls: int) -> int:
-    """Start, kill -9 once the provider has been asked ``calls`` times in all."""
-    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, process_group=0) as child:
-        while provider.asked.total() < calls and child.poll() is None:
-            os.sched_yield()
-        alive = child.poll() is None
-        child.send_signal(signal.SIGKILL)
-    return int(alive)
 
 
 def test_a_resumed_run_can_be_longer(tmp_path: Path) -> None:
