@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 ALL = {  # script: what makes it quick; the aims are for the full size
     "overhead.py": ["--papers", "10", "--iterations", "200"],
     "throughput.py": ["--in-flight", "64", "--papers", "64", "--bare-calls", "1000"],
+    "aimd.py": ["--seconds", "4"],
     "savings.py": ["--iterations", "2"],
     "durability.py": ["--pairs", "1"],
 }

@@ -91,7 +91,7 @@ def server(script: Path, latency: float, cpu: list[float]) -> Iterator[str]:
             [sys.executable, str(script), *options], stdout=subprocess.DEVNULL
         )
         try:
-            _wait_for(port)
+            wait_for(port)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             cpu.append(process_cpu(process.pid))
@@ -99,7 +99,7 @@ def server(script: Path, latency: float, cpu: list[float]) -> Iterator[str]:
             process.wait()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -23,11 +23,13 @@ START = 16  # calls in flight before anything is known
 DECREASE = 0.75
 EPOCH = 25  # replies that a step of the window takes at least
 MOST_EPOCHS = 8  # windows full of replies after which a doubtful comparison is decided anyhow
-NEAR = 0.95  # of the last ceiling: up to there it goes back in one step
+NEAR = 0.95  # of the last ceiling: up to there it goes back in one step,
+SLOWLY = 4  # and from there takes that many windows full of replies for each step
 LEAST_GAIN = 0.2  # replies per second gained, for calls in flight added: below, it's a plateau
-SURE = 0.2  # standard error of a gain that is good enough to go by
-REST = 8  # epochs on a plateau before the next try to leave it
-SLOWER = 2.0  # times as slow as before with as many calls in flight: others crowd the server
+WORSE = -0.5  # such a gain of a step up means that the server thrashes
+SURE = 0.1  # standard error of a gain that is good enough to go by; twice that while doubling
+REST = 4  # epochs on a plateau before the next try to leave it
+SLOWER = 3.0  # times as slow as before with as many calls in flight: others crowd the server
 OPEN_AFTER = 5  # faults in a row, over all requests, that make an outage
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two probes
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0  # before a request is sent again
@@ -113,9 +115,10 @@ class Window:
 
     It starts at 16 and doubles while that pays.  A refusal (429) or a time-out takes a quarter off,
     once for all requests that were in flight together; from there it goes back to just below
-    where it was refused, then up by one for each window full of replies (25 at least).  Without
-    refusals it compares levels: the gain of a step is 1 - ln(latency ratio) / ln(limit ratio),
-    which is 1 where latency stays the same and 0 where replies per second do.
+    where it was refused, then up by one at a time (after 25 replies at least).  Without refusals
+    it compares the latencies of like replies at two levels: the gain of a step is
+    1 - ln(latency ratio) / ln(limit ratio), which is 1 where latency stays the same and 0 where
+    replies per second do.  Small gains aren't worth a step, large losses lead further down.
     """
 
     def __init__(self, most: int) -> None:
@@ -129,13 +132,16 @@ class Window:
         self._ceiling: int | None = None  # where it was last refused
         self._burst = 0  # requests below this number belong to a burst that is answered for
         self._rest = 0
+        self._falling = False  # more calls at a time brought fewer replies: steps go down
         self._before: _Level | None = None
+        self.limit = limit
         self._go(limit)
 
     def _go(self, limit: int) -> None:
-        self.limit = max(1, min(limit, self.most))
+        before, self.limit = self.limit, max(1, min(limit, self.most))
         self._level = _Level(self.limit)
-        self._mark = self.started  # only requests from here on tell about this level
+        # Only requests that meet with this level tell about it: not those that fill it up.
+        self._mark = self.started + max(0, self.limit - before)
 
     def start(self) -> int:
         """A request goes out; returns its number."""
@@ -147,15 +153,19 @@ class Window:
         if number < self._mark or not full:
             return
         self._level.add(kind, latency_s)
-        if self._level.count >= max(EPOCH, self.limit):
+        if self._level.count >= max(EPOCH, self.limit * (SLOWLY if self._at_ceiling else 1)):
             self._judge()
+
+    @property
+    def _at_ceiling(self) -> bool:
+        return self._ceiling is not None and NEAR * self._ceiling - 1 < self.limit <= self._ceiling
 
     def refused(self, number: int, in_flight: int) -> None:
         """The endpoint had too much: a 429, or no answer in time."""
         if number < self._burst:
             return
         self._burst = self.started
-        self._doubling, self._rest, self._before = False, 0, None
+        self._doubling, self._falling, self._rest, self._before = False, False, 0, None
         self._ceiling = min(self.limit, max(1, in_flight))
         self._go(int(self._ceiling * DECREASE))
 
@@ -171,11 +181,14 @@ class Window:
             rise, error = found
             step = math.log(level.limit / before.limit)
             doubtful = level.count < MOST_EPOCHS * self.limit
-            if step > 0:
-                if error > SURE * step and doubtful:
+            if step:
+                if error > SURE * abs(step) * (2 if self._doubling else 1) and doubtful:
                     return
-                if 1 - rise / step < LEAST_GAIN:
-                    self._doubling, self._rest, self._before = False, REST, None
+                gain = 1 - rise / step
+                if (gain < LEAST_GAIN) == (step > 0):  # no use to go up, or it costs to go down
+                    self._falling = step > 0 and gain < WORSE
+                    self._doubling, self._before = False, None
+                    self._rest = 0 if self._falling else REST
                     self._go(before.limit)
                     return
             elif rise - error > math.log(SLOWER):
@@ -194,6 +207,9 @@ class Window:
         limit, ceiling = self.limit, self._ceiling
         if self._doubling:
             return 2 * limit
+        if self._falling and limit > 1:
+            return int(limit * DECREASE)
+        self._falling = False
         if ceiling is not None and limit <= ceiling:
             return max(limit + 1, int(NEAR * ceiling))
         self._ceiling = None  # it takes more than it did

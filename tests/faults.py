@@ -31,7 +31,8 @@ class Faulty:
     """Answers as ``sound`` does, but for a share of the requests.
 
     ``injected`` counts faults by kind, ``whole`` the complete replies that went out (a client has
-    to pay for each); ``outage`` requests after the first ``outage_at`` find the server down.
+    to pay for each), ``down`` the requests that found the server down: ``outage`` of them, after
+    the first ``outage_at``.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Faulty:
         self.injected: Counter[str] = Counter()
         self.whole = 0
         self.requests = 0
+        self.down = 0
         self.during_outage: Callable[[], None] = lambda: None
         self._sound, self._seed, self._share, self._kinds = sound, seed, share, kinds
         self._secret, self._outage = secret, range(outage_at, outage_at + outage)
@@ -57,6 +59,7 @@ class Faulty:
         text = json.dumps(body, sort_keys=True)
         number, self.requests = self.requests, self.requests + 1
         if number in self._outage:
+            self.down += 1
             self.during_outage()
             return failure(503, f"down for maintenance, {self._secret}")
         rng = random.Random(

@@ -119,6 +119,17 @@ def test_an_outage_is_waited_out(
     assert "paused" not in summary(tmp_path / "run")
 
 
+def test_generate_says_it_too(
+    tmp_path: Path, fake_openai: FakeOpenAI, start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake_openai.reply = Faulty(Provider(), seed=1, share=0, outage_at=20, outage=10)
+    command = ["generate", "--config", str(tmp_path / "small.toml"), "--out", str(tmp_path / "d")]
+    assert invoke(app, [*command, "--limit", "3"]) == 0
+    said = capfd.readouterr().err
+    assert len(re.findall(r"^endpoints\.e doesn't answer .*: paused, ", said, re.MULTILINE)) == 1
+    assert len(re.findall(r"^endpoints\.e answers again after ", said, re.MULTILINE)) == 1
+
+
 def test_what_is_never_mended_stops_the_run_for_now(
     tmp_path: Path, fake_openai: FakeOpenAI, start: Start, sound: tuple[Story, int],
     capfd: pytest.CaptureFixture[str],
@@ -127,7 +138,7 @@ def test_what_is_never_mended_stops_the_run_for_now(
     fake_openai.reply = Faulty(Provider(), seed=1, share=0, outage_at=100, outage=10**9)
     assert start("endpoints.e.outage_s=600") == 4
     assert re.search(
-        r"^stopped: endpoints\.e: no answer for 10 min \(.*503.*\); to go on: metaopt run .*$",
+        r"^stopped: endpoints\.e: no answer for 1[01] min \(.*503.*\); to go on: metaopt run .*$",
         capfd.readouterr().err,
         re.MULTILINE,
     )

@@ -13,7 +13,13 @@ from scripted import config
 
 from inner_agent import traffic
 from inner_agent.calls import CallStore, Usage
-from inner_agent.errors import BudgetExhausted, EndpointRefused, ProviderError, RequestRejected
+from inner_agent.errors import (
+    BudgetExhausted,
+    EndpointRefused,
+    ProviderError,
+    ReplyRefused,
+    RequestRejected,
+)
 from inner_agent.gateway import Gateway
 from inner_agent.llm import OpenAIEndpoint, Reply, Request, ToolCall
 from inner_agent.settings import Price
@@ -224,6 +230,63 @@ async def test_usage_and_price_by_role(fake_openai: FakeOpenAI, gateway: OpenGat
     assert (mine.calls, mine.cached_tokens, mine.usd) == (2, 800, pytest.approx(usd["strong"]))
     await door.ask("strong", ASK, sample="0", usage=mine)  # replayed: the rollout's, not the run's
     assert (mine.calls, door.ledger.total.calls) == (3, 3)
+
+
+async def test_a_faulty_reply_is_set_aside_and_bought_again(
+    fake_openai: FakeOpenAI, gateway: OpenGateway
+) -> None:
+    fake_openai.honour_keys = True  # with the same key the provider would repeat itself
+    said = iter(["", "not for this role", "a word", "later", "no?", "no?", "no?"])
+    fake_openai.reply = lambda body: next(said)
+
+    def usable(reply: Reply) -> str | None:
+        return "unusable" if "?" in reply.content or "not" in reply.content else None
+
+    door, mine = gateway(), Usage()
+    reply = await door.ask("judge", ASK, sample="s", usage=mine, usable=usable)
+    assert reply.content == "a word"
+    assert len({r.body["seed"] for r in fake_openai.requests}) == 1
+    assert (mine.calls, door.ledger.total.calls) == (1, 3)
+    assert (await door.ask("judge", ASK, sample="t", usable=usable)).content == "later"
+    reply = await door.ask("judge", ASK, sample="u", usable=usable)
+    assert reply.content == "no?"  # said three times, it is the model's word
+    again = gateway()
+    assert again.ledger.total.calls == 7
+    assert (await again.ask("judge", ASK, sample="u", usable=usable)) == reply
+    assert len(fake_openai.requests) == 7
+
+    fake_openai.reply = lambda body: completion(None, refusal="I can't")
+    for door in (again, gateway()):  # bought three times, then replayed
+        with pytest.raises(ReplyRefused, match="refused: I can't"):
+            await door.ask("judge", ASK, sample="v")
+    assert len(fake_openai.requests) == 10
+
+
+async def test_a_cap_holds_for_replies_that_are_set_aside(
+    fake_openai: FakeOpenAI, gateway: OpenGateway
+) -> None:
+    fake_openai.reply = lambda body: ""
+    door = gateway(budget={"calls": 2})
+    with pytest.raises(BudgetExhausted, match=r"budget\.calls = 2"):
+        await door.ask("weak", ASK, sample="s")
+    assert len(fake_openai.requests) == door.ledger.total.calls == 2
+    fake_openai.reply = lambda body: "a word"
+    more = gateway()
+    assert (await more.ask("weak", ASK, sample="s")).content == "a word"
+    assert more.ledger.total.calls == 3  # two tries before the stop, and the last one
+
+
+async def test_a_server_may_call_its_one_model_what_it_likes(
+    fake_openai: FakeOpenAI, gateway: OpenGateway
+) -> None:
+    fake_openai.reply = lambda body: {**completion("yes"), "model": "local.bin"}
+    door = gateway()
+    asked = [await door.ask("weak", ASK, sample=f"{n}") for n in range(5)]
+    assert {r.content for r in asked} == {"yes"}
+    assert len(fake_openai.requests) == 5 + 2  # two were set aside until the name was believed
+    fake_openai.reply = lambda body: {**completion("yes"), "model": "other.bin"}
+    with pytest.raises(EndpointRefused, match=r"answered by 'other\.bin', asked for 'local\.bin'"):
+        await door.ask("weak", ASK, sample="new")
 
 
 @pytest.mark.parametrize(
