@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from conftest import require
 from fake_openai import FakeOpenAI
-from whole_runs import Provider, small_config, story
+from whole_runs import IN_FLIGHT, Provider, small_config, story
 
 from inner_agent.errors import UserError
 from inner_agent.sandbox import bubblewrap_problem
@@ -112,6 +112,24 @@ def test_one_signal_finishes_what_is_in_flight(
     assert invoke(app, [*run, str(out)]) == 0
     assert paid_twice(server) == 0
     assert story(out) == unbroken
+
+
+def test_generate_finishes_what_is_in_flight_too(
+    tmp_path: Path, server: FakeOpenAI, run: list[str]
+) -> None:
+    out = tmp_path / "data"
+    given = ["generate", "--config", run[1], "--papers", "synthetic:6:0", "--out", str(out)]
+    server.hold()
+    with subprocess.Popen(metaopt(*given), stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr
+        asyncio.run(server.arrived(IN_FLIGHT))
+        child.send_signal(signal.SIGINT)
+        assert child.stderr.readline().startswith(f"finishing {IN_FLIGHT} calls in flight")
+        server.release()
+        said = child.stderr.read()
+    assert child.returncode == 130
+    assert said.startswith("stopped: interrupted; to go on: metaopt generate")
+    assert calls(out) == len(server.requests) == IN_FLIGHT
 
 
 def test_a_second_signal_stops_now(

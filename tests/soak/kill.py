@@ -243,7 +243,7 @@ class Campaign:
             self._problem(folder, f"{self.provider.charged.total()} charged, not {self.calls}")
         if self.subject.end(folder) == self.expected:
             self.tally.same += 1
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         else:
             self._problem(folder, "another end than the unbroken one's")
 

@@ -445,7 +445,7 @@ def campaign(what: str, seed: int, cuts: int, place: Path) -> Tally:
             problems.append("another end than the whole one's")
         tally.problems += [f"{folder.name} ({model}): {problem}" for problem in problems]
         if not problems:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return tally
 
 
