@@ -13,7 +13,7 @@ import pytest
 from clock import SkippingClock
 from fake_openai import FakeOpenAI, failure
 from faults import ALL, CONTENT, Faulty
-from test_run import Provider, small_config, story
+from whole_runs import Provider, small_config, story
 
 from inner_agent import llm
 from metaopt.cli import app, invoke

@@ -21,15 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from clock import SkippingClock
-from fake_openai import FakeOpenAI
-from faults import ALL, Faulty
-from test_run import Provider, small_config, story
+from clock import SkippingClock  # noqa: E402
+from fake_openai import FakeOpenAI  # noqa: E402
+from faults import ALL, Faulty  # noqa: E402
+from whole_runs import Provider, small_config, story  # noqa: E402
 
-from inner_agent import llm
-from metaopt.cli import app, invoke
+from inner_agent import llm  # noqa: E402
+from metaopt.cli import app, invoke  # noqa: E402
 
 KEY = "sk-planted-0123456789abcdef"
 ALONE, MIXED = 0.2, 0.4  # shares of the requests that fail
@@ -119,7 +120,10 @@ def campaign(
             outcomes.append(play(Path(scratch), make(1_000 * options.seed + number)))
     ended = sum(o.status == 0 for o in outcomes)
     changed = sum(o.story != sound.story for o in outcomes)
-    wrong = sum(o.recorded != o.whole or o.recorded != sound.recorded + o.aside for o in outcomes)
+    wrong = sum(
+        o.recorded != o.whole or o.recorded - o.aside != sound.recorded - sound.aside
+        for o in outcomes
+    )
     leaks = sum(o.leaks for o in outcomes)
     cells = (
         name, len(outcomes), sum(o.injected for o in outcomes), ended, changed,
