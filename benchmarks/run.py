@@ -14,6 +14,7 @@ ALL = {  # script: what makes it quick; the aims are for the full size
     "throughput.py": ["--in-flight", "64", "--papers", "64", "--bare-calls", "1000"],
     "aimd.py": ["--seconds", "4"],
     "savings.py": ["--iterations", "2"],
+    "durability.py": ["--pairs", "1"],
 }
 
 

@@ -101,7 +101,9 @@ class CallStore:
         with self._guard:
             self._gathered.append((row, done))
             first = len(self._gathered) == 1
-        if first:  # otherwise a commit is due that takes this one along
+        if self._writing is self._db:  # in memory there is no disk to wait for
+            self._commit()
+        elif first:  # otherwise a commit is due that takes this one along
             self._thread.submit(self._commit)
         return done
 

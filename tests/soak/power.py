@@ -363,7 +363,7 @@ def _no_commit(repo: Path, i: int, commit: str) -> list[str]:
     ref = f"refs/candidates/{i}"
     command = ["git", "-C", str(repo), "rev-list", "--objects", ref]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or done.stdout.split()[0] != commit:
+    if done.returncode or done.stdout.split()[:1] != [commit]:
         return [f"{ref}: {done.stderr.strip() or 'another commit'}"]
     return []
 
