@@ -26,7 +26,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from clock import SkippingClock  # noqa: E402
 from fake_openai import FakeOpenAI  # noqa: E402
-from faults import ALL, Faulty  # noqa: E402
+from faults import ALL, Faulty, files_with  # noqa: E402
 from whole_runs import Provider, small_config, story  # noqa: E402
 
 from inner_agent import llm  # noqa: E402
@@ -62,7 +62,6 @@ def play(folder: Path, faulty: Faulty) -> Outcome:
             status = invoke(app, ["run", str(config), "--out", str(folder / "run")])
     with contextlib.closing(sqlite3.connect(folder / "run" / "calls.db")) as db:
         names = [row[0] for row in db.execute("SELECT sample FROM calls")]
-    files = [path for path in folder.rglob("*") if path.is_file()]
     return Outcome(
         status=status,
         injected=faulty.injected.total() + faulty.down,
@@ -71,7 +70,7 @@ def play(folder: Path, faulty: Faulty) -> Outcome:
         aside=sum(re.search(r"#unusable\d+$", name) is not None for name in names),
         whole=faulty.whole,
         pauses=said.getvalue().count(": paused, "),
-        leaks=sum(KEY.encode() in p.read_bytes() for p in files) + said.getvalue().count(KEY),
+        leaks=len(files_with(folder, KEY)) + said.getvalue().count(KEY),
     )
 
 
