@@ -34,6 +34,7 @@ from metaopt.cli import app, invoke  # noqa: E402
 
 KEY = "sk-planted-0123456789abcdef"
 ALONE, MIXED = 0.2, 0.4  # shares of the requests that fail
+SLOW = {"hang": 0.05, "drip": 0.05}  # each of these costs half a second
 OUTAGES = (5, 20, 100)  # requests that find the server down
 
 
@@ -85,7 +86,7 @@ def classes() -> dict[str, Callable[[int], Faulty]]:
             Provider(), seed, 0, secret=KEY, outage_at=50 + 97 * (seed % 8), outage=length
         )
 
-    made = {kind: share((kind,), ALONE) for kind in ALL}
+    made = {kind: share((kind,), SLOW.get(kind, ALONE)) for kind in ALL}
     made["all of them"] = share(ALL, ALONE)
     made["all of them, more"] = share(ALL, MIXED)
     return made | {f"outage of {n} requests": outage(n) for n in OUTAGES}
