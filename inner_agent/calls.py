@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS calls (
   completion_tokens INTEGER NOT NULL,
   cached_tokens INTEGER NOT NULL,
   usd REAL NOT NULL,
-  seconds REAL NOT NULL,      -- from sending the request to having the reply, retries included
+  seconds REAL NOT NULL,      -- from sending the request that was answered to having its reply
   at REAL NOT NULL,           -- seconds since the epoch
   reply TEXT NOT NULL,        -- JSON; last, so that sums over the others needn't read it
   PRIMARY KEY (key, sample)   -- beside a rowid: random keys must not scatter replies of 1 kB

@@ -15,6 +15,8 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from fake_openai import Answer, Body, Broken, completion, failure, rate_limited
 
@@ -84,6 +86,16 @@ class Faulty:
         if kind == "no verdict" and body["model"] != "sim-judge":
             return False
         return kind not in CONTENT or self._spoilt[text] < MOST_CONTENT_FAULTS
+
+
+def files_with(folder: Path, secret: str) -> list[Path]:
+    """Every file below ``folder`` that has ``secret`` in it."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # SQLite's -shm goes with the last connection
+            if path.is_file() and secret.encode() in path.read_bytes():
+                found.append(path)
+    return found
 
 
 def _fault(kind: str, body: Body, secret: str) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from clock import SkippingClock
 from fake_openai import FakeOpenAI, failure
-from faults import ALL, CONTENT, Faulty
+from faults import ALL, CONTENT, Faulty, files_with
 from whole_runs import Provider, small_config, story
 
 from inner_agent import llm
@@ -61,12 +61,6 @@ def paid(folder: Path) -> tuple[int, int]:
         names = [row[0] for row in db.execute("SELECT sample FROM calls")]
     db.close()
     return len(names), sum(re.search(r"#unusable\d$", name) is not None for name in names)
-
-
-def files_with(folder: Path, secret: str) -> list[Path]:
-    """Every file below ``folder`` that has ``secret`` in it."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if secret.encode() in path.read_bytes()]
 
 
 def test_a_fifth_of_faults_changes_nothing(

@@ -21,18 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from clock import SkippingClock
-from fake_openai import FakeOpenAI
-from faults import ALL, Faulty
-from test_run import Provider, small_config, story
+from clock import SkippingClock  # noqa: E402
+from fake_openai import FakeOpenAI  # noqa: E402
+from faults import ALL, Faulty, files_with  # noqa: E402
+from whole_runs import Provider, small_config, story  # noqa: E402
 
-from inner_agent import llm
-from metaopt.cli import app, invoke
+from inner_agent import llm  # noqa: E402
+from metaopt.cli import app, invoke  # noqa: E402
 
 KEY = "sk-planted-0123456789abcdef"
 ALONE, MIXED = 0.2, 0.4  # shares of the requests that fail
+SLOW = {"hang": 0.05, "drip": 0.05}  # each of these costs half a second
 OUTAGES = (5, 20, 100)  # requests that find the server down
 
 
@@ -61,7 +63,6 @@ def play(folder: Path, faulty: Faulty) -> Outcome:
             status = invoke(app, ["run", str(config), "--out", str(folder / "run")])
     with contextlib.closing(sqlite3.connect(folder / "run" / "calls.db")) as db:
         names = [row[0] for row in db.execute("SELECT sample FROM calls")]
-    files = [path for path in folder.rglob("*") if path.is_file()]
     return Outcome(
         status=status,
         injected=faulty.injected.total() + faulty.down,
@@ -70,7 +71,7 @@ def play(folder: Path, faulty: Faulty) -> Outcome:
         aside=sum(re.search(r"#unusable\d+$", name) is not None for name in names),
         whole=faulty.whole,
         pauses=said.getvalue().count(": paused, "),
-        leaks=sum(KEY.encode() in p.read_bytes() for p in files) + said.getvalue().count(KEY),
+        leaks=len(files_with(folder, KEY)) + said.getvalue().count(KEY),
     )
 
 
@@ -85,7 +86,7 @@ def classes() -> dict[str, Callable[[int], Faulty]]:
             Provider(), seed, 0, secret=KEY, outage_at=50 + 97 * (seed % 8), outage=length
         )
 
-    made = {kind: share((kind,), ALONE) for kind in ALL}
+    made = {kind: share((kind,), SLOW.get(kind, ALONE)) for kind in ALL}
     made["all of them"] = share(ALL, ALONE)
     made["all of them, more"] = share(ALL, MIXED)
     return made | {f"outage of {n} requests": outage(n) for n in OUTAGES}
@@ -119,7 +120,10 @@ def campaign(
             outcomes.append(play(Path(scratch), make(1_000 * options.seed + number)))
     ended = sum(o.status == 0 for o in outcomes)
     changed = sum(o.story != sound.story for o in outcomes)
-    wrong = sum(o.recorded != o.whole or o.recorded != sound.recorded + o.aside for o in outcomes)
+    wrong = sum(
+        o.recorded != o.whole or o.recorded - o.aside != sound.recorded - sound.aside
+        for o in outcomes
+    )
     leaks = sum(o.leaks for o in outcomes)
     cells = (
         name, len(outcomes), sum(o.injected for o in outcomes), ended, changed,
