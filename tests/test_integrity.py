@@ -89,6 +89,10 @@ def test_one_question_for_every_paper_passes_nowhere(
     assert "passed on honeypot-" in said
     assert invoke(app, ["show", str(out)]) == 0
     assert "rejected, ALARM" in capsys.readouterr().out
+    assert invoke(app, ["show", str(out), "1", "--papers"]) == 0
+    shown = capsys.readouterr().out
+    assert " passed " not in shown
+    assert shown.count("audit failed") >= found["audit"]["mutant"]["accepted"]
 
 
 def results(accepted: int, audited: int, papers: int = 10) -> dict[str, PaperResult]:
