@@ -6,6 +6,7 @@ judge, text that people don't see, a context that holds the answer, a rubric tha
 figure.  They are meant to be right when they speak; what only sense can tell is the auditor's.
 """
 
+import base64
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -19,6 +20,7 @@ from inner_agent.settings import Audit
 
 RUN = 6  # words in a row that count as copied
 ANSWER_WORDS = 12  # shorter reference answers are too short to be recognised in a context
+PIECES_MAX = 0.8  # the share of an answer that may stand in its context, run by run
 SHINGLE = 3
 _BASE, _PRIME = 1_000_003, 2**61 - 1
 
@@ -40,9 +42,15 @@ def findings(item: Item, paper: str, limits: Audit) -> list[Finding]:
     texts = {"context": item.context, "question": item.question,
              "reference_answer": item.reference_answer}  # fmt: skip
     texts |= {f"rubric[{n}]": c.criterion for n, c in enumerate(item.rubric)}
+    texts |= {"question_type": item.question_type}
+    texts |= {f"reasoning_skills[{n}]": s for n, s in enumerate(item.reasoning_skills)}
     return [
         *_hidden(texts, paper),
-        *(Finding("orders", f"{n} {o}") for n, text in texts.items() for o in orders_in(text)),
+        *(
+            Finding("orders", f"{n} {o}")
+            for n, text in texts.items()
+            for o in orders_in(text, paper)
+        ),
         *_leak(item, limits),
         *_rubric_shape(item),
         *_bare_number(item),
@@ -52,25 +60,50 @@ def findings(item: Item, paper: str, limits: Audit) -> list[Finding]:
 # Text that people don't see.
 
 _DECEIVING = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e0fff]")
-_SHAPELESS = re.compile("[\u180b-\u180e\ufe00-\ufe0f]")  # selectors of a letter's variant
+# Selectors of a letter's variant, joiners and letters that are drawn as nothing.
+_SHAPELESS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2800\u3164\ufe00-\ufe0f\uffa0]"
+)
+# Those that belong to a sign: they make it an emoji.
+_EMOJI = re.compile(
+    "(?<=[\u2000-\u33ff\U0001f000-\U0001faff])[\ufe0e\ufe0f\u200d](?![\ufe00-\ufe0f])"
+)
 _WORD = re.compile(r"[^\W\d_]+")
 _LOOKALIKES = ("CYRILLIC", "ARMENIAN", "CHEROKEE")
 
 
+_ENCODED = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
+_EVERYDAY = frozenset(  # scripts of papers in English, as the names of their letters begin
+    ("LATIN", "FULLWIDTH", "FEMININE", "MASCULINE", "GREEK", "MATHEMATICAL", "DOUBLE-STRUCK",
+     "SCRIPT", "BLACK-LETTER", "MODIFIER", "SUPERSCRIPT", "SUBSCRIPT", "MICRO", "OHM", "KELVIN",
+     "ANGSTROM")
+)  # fmt: skip
+FOREIGN_LETTERS = 10  # a name may be written in another script, an order takes more
+
+
 def _hidden(texts: Mapping[str, str], paper: str) -> Iterator[Finding]:
-    """Characters without a shape, and words that mix alphabets, unless the paper has them too.
+    """Characters without a shape, words that mix alphabets, encoded text, comments and sentences
+    in another script, unless the paper has them too.
 
     Marks that turn the direction of writing, and the tag characters that spell a second text
     inside the first, are never a quotation.
     """
     for name, text in texts.items():
-        bad = {c for c in text if _DECEIVING.match(c) or (_is_hidden(c) and c not in paper)}
+        shaped = _EMOJI.sub("", text)
+        bad = {c for c in shaped if _DECEIVING.match(c) or (_is_hidden(c) and c not in paper)}
         if bad:
             shown = ", ".join(f"U+{ord(c):04X}" for c in sorted(bad)[:4])
             yield Finding("hidden_text", f"{name} has characters that nobody sees ({shown})")
-        words = (w for w in _WORD.findall(text) if not w.isascii())
+        words = [w for w in _WORD.findall(text) if not w.isascii()]
         if word := next((w for w in words if _mixes_alphabets(w) and w not in paper), None):
             yield Finding("hidden_text", f"{name}: {word[:40]!r} mixes two alphabets")
+        if script := _foreign(words, paper):
+            yield Finding("hidden_text", f"{name}: text in {script}, which the paper doesn't use")
+        if "<!--" in text and "<!--" not in paper:
+            yield Finding("hidden_text", f"{name} has a comment that a page wouldn't show")
+        said = (t for t in map(_decoded, _ENCODED.findall(text)) if t)
+        if secret := next(said, None):
+            yield Finding("hidden_text", f"{name} has encoded text ({secret[:40]!r})")
 
 
 def _is_hidden(char: str) -> bool:
@@ -79,9 +112,35 @@ def _is_hidden(char: str) -> bool:
     )
 
 
+def _script(char: str) -> str:
+    return unicodedata.name(char, "").partition(" ")[0]
+
+
 def _mixes_alphabets(word: str) -> bool:
-    scripts = {unicodedata.name(c, "").partition(" ")[0] for c in word}
+    scripts = set(map(_script, word))
     return "LATIN" in scripts and any(s in scripts for s in _LOOKALIKES)
+
+
+def _foreign(words: Sequence[str], paper: str) -> str:
+    """The script of the most letters that are of none that papers in English use, or ``""``."""
+    count = Counter(s for w in words for s in map(_script, w) if s not in _EVERYDAY)
+    script, letters = max(count.items(), key=lambda x: (x[1], x[0]), default=("", 0))
+    if letters < FOREIGN_LETTERS:
+        return ""
+    known = any(_script(c) == script for c in set(paper) if not c.isascii())
+    return "" if known else script.capitalize()
+
+
+def _decoded(token: str) -> str:
+    """The sentence that ``token`` spells in base64 or hexadecimal, or ``""``."""
+    for decode in (bytes.fromhex, base64.b64decode):
+        try:
+            text = decode(token).decode("ascii")
+        except ValueError:
+            continue
+        if text.isprintable() and text.count(" ") >= 2:
+            return text
+    return ""
 
 
 # A context that holds the answer.
@@ -110,14 +169,18 @@ def copied_share(text: Sequence[str], source: Collection[int]) -> float:
 
 
 def _leak(item: Item, limits: Audit) -> Iterator[Finding]:
-    context, answer = _words(item.context), _words(item.reference_answer)
+    # What a solver is shown.
+    context, answer = _words(f"{item.context}\n{item.question}"), _words(item.reference_answer)
     # A context may hold what an answer quotes; in one piece, it holds the answer.
     piece = int(limits.leak_max * len(answer)) + 1
     pieces = _windows(answer, piece) if len(answer) >= ANSWER_WORDS else ()
+    source = set(_windows(context, RUN))
     if not set(_windows(context, piece)).isdisjoint(pieces):
         said = f"the context holds {limits.leak_max:.0%} or more of the answer in one piece"
         yield Finding("leak", said)
-    positive, source = [c for c in item.rubric if c.weight > 0], set(_windows(context, RUN))
+    elif len(answer) >= ANSWER_WORDS and copied_share(answer, source) > PIECES_MAX:
+        yield Finding("leak", "the context holds the answer in pieces")
+    positive = [c for c in item.rubric if c.weight > 0]
     told = sum(c.weight for c in positive if copied_share(_words(c.criterion), source) > 0.5)
     share = told / sum(c.weight for c in positive)
     if share > limits.leak_max:
@@ -127,30 +190,41 @@ def _leak(item: Item, limits: Audit) -> Iterator[Finding]:
 # A rubric that is none.
 
 LEAST_CRITERIA = 3
+LEAST_SHARE = 0.01  # a criterion that is worth less is there for the count
 LARGEST_SHARE = 0.6
+_SAYS = re.compile(r"^(?:the (?:answer|response) )?[a-z]+s (?:that )?(?=(?:\S+ ){2})")
 
 
 def _rubric_shape(item: Item) -> Iterator[Finding]:
     positive = [c.weight for c in item.rubric if c.weight > 0]
     penalties = -sum(c.weight for c in item.rubric if c.weight < 0)
-    texts = Counter(" ".join(_words(c.criterion)) for c in item.rubric)
-    if len(positive) < LEAST_CRITERIA:
-        yield Finding("rubric", f"{len(positive)} criteria to earn; at least {LEAST_CRITERIA}")
+    count = sum(weight >= LEAST_SHARE * sum(positive) for weight in positive)
+    if count < LEAST_CRITERIA:
+        yield Finding("rubric", f"{count} criteria to earn; at least {LEAST_CRITERIA}")
     elif max(positive) / sum(positive) > LARGEST_SHARE:
         share = max(positive) / sum(positive)
         yield Finding("rubric", f"one criterion is worth {share:.0%} of it")
     if penalties > sum(positive):
         yield Finding("rubric", f"penalties of {penalties:g} against {sum(positive):g} to earn")
-    if twice := next((t for t, n in texts.items() if n > 1), None):
+    texts = [" ".join(_words(c.criterion)) for c in item.rubric]
+    same = Counter(_sense(text) for text in texts if text)
+    if twice := next((t for t in texts if same[_sense(t)] > 1), None):
         yield Finding("rubric", f"a criterion is there twice ({twice[:60]!r})")
     if empty := next((c.criterion for c in item.rubric if not _words(c.criterion)), None):
         yield Finding("rubric", f"a criterion says nothing ({empty[:20]!r})")
 
 
-# A bare figure.
+def _sense(criterion: str) -> str:
+    """A criterion without the verb that it begins with: stated or noted, it is the same."""
+    return _SAYS.sub("", criterion)
+
+
+# A bare figure or name.
 
 BARE_WORDS = 10  # a criterion of more words wants more than the figure in it
-_FIGURE = re.compile(r"(?<![\w.])\d[\d.,]*\d|(?<![\w.])\d(?!\w)")
+ANSWER_LEAST = 4  # words; a shorter answer is a name, a figure or a yes
+# A figure of two digits at least: not the 2 of O(n^2), not the 64 of 64-bit.
+_FIGURE = re.compile(r"(?<![\w.^=-])\d[\d.,]*\d(?![\w-])")
 
 
 def _bare_number(item: Item) -> Iterator[Finding]:
@@ -164,9 +238,11 @@ def _bare_number(item: Item) -> Iterator[Finding]:
         yield Finding(
             "bare_number", f"{share:.0%} of the rubric asks for figures not in the context"
         )
-    words = _words(item.reference_answer)
+    words, shown = _words(item.reference_answer), item.reference_answer[:40]
     if len(words) <= 6 and _FIGURE.search(item.reference_answer):
-        yield Finding("bare_number", f"the answer is a figure ({item.reference_answer[:40]!r})")
+        yield Finding("bare_number", f"the answer is a figure ({shown!r})")
+    elif len(words) < ANSWER_LEAST:
+        yield Finding("bare_number", f"the answer is a word or two ({shown!r})")
 
 
 # The same question for paper after paper.

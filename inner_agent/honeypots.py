@@ -22,10 +22,8 @@ from inner_agent.papers import MANIFEST
 from inner_agent.roles import Ask, NoAnswer
 from inner_agent.settings import InnerConfig
 
-FULL, EMPTY = (
-    0.6,
-    0.3,
-)  # shares of a rubric: what a full answer earns at least, an empty one at most
+FULL, EMPTY = 0.6, 0.3  # of a rubric: what a full answer earns at least, an empty one at most
+STANDS = "it stands"  # said of an item that the auditor let stand
 LICENCE = "CC0-1.0"
 
 
@@ -107,5 +105,5 @@ async def _audited(ask: Ask, config: InnerConfig, pot: dict[str, Any], usage: Us
         report = await audit(ask, config, _item(pot), paper_text(), f"honeypot/{name}", usage)
     except NoAnswer as e:
         return Outcome("item", name, False, str(e))
-    said = ", ".join(f.check for f in report.findings) or "it stands"
+    said = ", ".join(f.check for f in report.findings) or STANDS
     return Outcome("item", name, report.passed == pot["sound"], said)

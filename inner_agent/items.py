@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from inner_agent import strict_json
 
 Text = Annotated[str, Field(min_length=1, max_length=40_000)]
+Label = Annotated[str, Field(max_length=200)]
 
 
 class ItemRefused(ValueError):
@@ -41,8 +42,8 @@ class Item(BaseModel):
     """A question with its rubric.  ``sha256`` identifies what solvers and judge see of it."""
 
     model_config = ConfigDict(frozen=True, strict=True)
-    question_type: Annotated[str, Field(max_length=200)] = ""
-    reasoning_skills: Annotated[list[str], Field(max_length=50)] = []
+    question_type: Label = ""
+    reasoning_skills: Annotated[list[Label], Field(max_length=50)] = []
     context: Annotated[str, Field(max_length=40_000)]
     question: Text
     reference_answer: Text

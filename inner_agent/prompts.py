@@ -21,10 +21,12 @@ _TURNS = re.compile(
     r"|(\[)(/?INST\])",
     re.IGNORECASE,
 )
-# Controls but line feed and tab, marks of zero width or direction, tags: nobody would see them.
+# Controls but line feed and tab, marks of zero width or direction, tags, selectors of variants,
+# letters that are drawn as nothing: nobody would see them.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064"
-    "\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e"
+    "\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
 )
 HERE = Path(__file__).parent / "prompts"
 

@@ -19,7 +19,7 @@ from inner_agent import sandbox
 from inner_agent.audit import Report, audit
 from inner_agent.broker import MAX_LINE, Broker, Record, ResultFile, Round
 from inner_agent.checks import Finding
-from inner_agent.errors import EndpointRefused
+from inner_agent.errors import EndpointRefused, RequestRejected
 from inner_agent.evaluation import Evaluator, other_verdict
 from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused
@@ -197,7 +197,8 @@ async def _audit(
     evaluator: Evaluator, item: Item, sample: str, steps: Steps
 ) -> tuple[Finding, ...]:
     """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
-    unless the role never worked: then a wrong setting would measure as a bad harness."""
+    unless the role never worked: then a wrong setting would measure as a bad harness.  So is an
+    item that is too long to be audited: the harness wrote it, and must not stop a run with it."""
     try:
         report = await audit(
             evaluator.ask, evaluator.config, item, evaluator.paper_text, sample, evaluator.usage
@@ -210,19 +211,28 @@ async def _audit(
                 " or audit.llm = false"
             ) from None
         report = Report((Finding("unreadable", str(e)),), {})
+    except RequestRejected as e:
+        report = Report((Finding("unreadable", str(e)),), {})
     steps.audited(report)
     return report.findings
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
-    """Weak, then strong, with new samples.  An unusable reply is drawn again: never a score."""
-    record = Record(item)
+    """Weak, then strong, with new samples.  An unusable reply is drawn again: never a score.
+
+    An item that grew too long for the judge with the new answers is the harness's doing.
+    """
     for n in range(3):
-        record.weak = await evaluator.weak(item, f"{sample}{n}")
-        steps.evaluated("fresh", "weak_only", item, record.weak)
-        if record.weak.passed:
-            record.strong = await evaluator.strong(item, f"{sample}{n}", record.weak)
-            steps.evaluated("fresh", "strong_only", item, record.strong)
+        record = Record(item)
+        try:
+            record.weak = await evaluator.weak(item, f"{sample}{n}")
+            steps.evaluated("fresh", "weak_only", item, record.weak)
+            if record.weak.passed:
+                record.strong = await evaluator.strong(item, f"{sample}{n}", record.weak)
+                steps.evaluated("fresh", "strong_only", item, record.strong)
+        except RequestRejected as e:
+            steps.refused("fresh", "invalid_item", str(e))
+            continue
         if "SOLVER_ERROR" not in (record.weak.status, record.strong and record.strong.status):
             break
     return record

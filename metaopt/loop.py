@@ -14,7 +14,7 @@ import numpy as np
 
 from inner_agent.calls import Usage
 from inner_agent.errors import UserError
-from inner_agent.honeypots import missed, try_pots
+from inner_agent.honeypots import STANDS, missed, try_pots
 from inner_agent.papers import Paper
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
@@ -41,6 +41,7 @@ async def optimize(lab: Lab) -> None:
     policy = PaperPolicy(lab.config.search.temperature)
     decided = {i: asyncio.Event() for i in range(first, last + 1)}
     lab.monitor.first = first - 1
+    _prove_auditor(lab)
     if first == 1 and (problems := await lab.smoke(lab.repo.read(lab.repo.baseline))):
         raise UserError(f"the baseline harness doesn't run: {problems[0]}")
     try:
@@ -72,6 +73,15 @@ async def try_honeypots(lab: Lab) -> None:
     async with lab.trying:  # of several iterations that come here, one tries them
         if lab.config.audit.honeypots:
             await lab.once(0, "honeypots", work)
+            _prove_auditor(lab)
+
+
+def _prove_auditor(lab: Lab) -> None:
+    """Who let a honeypot stand has answered: from there on, in every start of the run, an audit
+    without a verdict is the item's doing and no sign of a wrong setting."""
+    tried = lab.state.done(0, "honeypots") or {"outcomes": []}
+    if any(o["said"] == STANDS for o in tried["outcomes"]):
+        lab.rig.proven.add("auditor")
 
 
 async def _run(

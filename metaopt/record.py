@@ -71,7 +71,6 @@ def open_record(folder: Path) -> RunRecord:
         if (folder / "results.db").is_file():
             raise UserError(f"{folder}: a data set of metaopt generate, not a run; see items.jsonl")
         raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
-    config = load_config(folder / "config.toml")
     try:
         with closing(Store(database, readonly=True)) as store:
             events, times = list(store.events()), store.times()
@@ -79,12 +78,24 @@ def open_record(folder: Path) -> RunRecord:
         raise UserError(f"{database}: can't be read ({e})") from None
     if times is None:
         raise UserError(f"{folder}: nothing is recorded yet; start it with metaopt run")
+    _refuse_unaudited(folder, events)
+    config = load_config(folder / "config.toml")
     stages: dict[int, dict[str, dict[str, Any]]] = {}
     for event in events:
         stages.setdefault(event.iteration, {})[event.kind] = event.data
     state = replay(events)
     state.advance_all()
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def _refuse_unaudited(folder: Path, events: Sequence[Event]) -> None:
+    """Older versions counted as passed what nobody audited: such rates mustn't be mixed up."""
+    if any(e.kind == "validated" and "audit" not in e.data for e in events):
+        made_by = next((e.data["metaopt"] for e in events if e.kind == "opened"), "an older one")
+        raise UserError(
+            f"{folder}: a run from before accepted items were audited (version {made_by}); read it"
+            " with that version"
+        )
 
 
 def find(record: RunRecord, name: str) -> Found:

@@ -141,14 +141,23 @@ def _papers(record: RunRecord, candidate: Candidate) -> str:
     runs: list[Results] = []
     before: Results = {}
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
-        runs = [store.results(candidate.id, "val", i) for i, _, _ in candidate.runs]
-        now = store.results(candidate.id, "val", own)
+        runs = [_validated(record, store, candidate.id, i) for i, _, _ in candidate.runs]
+        now = _validated(record, store, candidate.id, own)
         if candidate.parent is not None:
-            before = store.results(candidate.parent, "val", own)
+            before = _validated(record, store, candidate.parent, own)
     head = f"validation in iteration {own}"
     if before:
         head += f": parent {candidate.parent} before, candidate {candidate.id} after"
     return f"{head}\n\n{_paper_table(now, before, runs)}"
+
+
+def _validated(record: RunRecord, store: Store, candidate: int, i: int) -> Results:
+    """A candidate's results in iteration ``i``; a question that several papers share is no pass."""
+    side = "mutant" if candidate == i else "parent"
+    repeats = record.stages[i]["validated"]["audit"][side]["repeats"]
+    shared = {"passed": False, "reason": "audit_failed"}
+    found = store.results(candidate, "val", i)
+    return found | {p: found[p].model_copy(update=shared) for p in repeats}
 
 
 def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:

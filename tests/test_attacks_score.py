@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks.score import BY_PROBE, BY_READING, BY_SENSE, PAPER, SOUND, Attack
+from attacks.score import BY_PROBE, BY_READING, BY_SENSE, HONEST, PAPER, SOUND, Attack
 from conftest import require
 from scripted import Bench, Models, audit_sheet, config, sheet
 
 from inner_agent import checks
 from inner_agent.audit import NOTHING, OFF_TOPIC
-from inner_agent.errors import EndpointRefused
+from inner_agent.errors import EndpointRefused, RequestRejected
 from inner_agent.items import Item, parse_item
 from inner_agent.papers import Paper, PaperText
 from inner_agent.prompts import block
@@ -91,6 +91,16 @@ async def test_what_scores_accept_the_checks_stop(open_bench: OpenBench) -> None
     assert (await bench.run(harness(SOUND), fresh=True)).result.passed
 
 
+def test_what_papers_say_in_earnest_is_no_order() -> None:
+    found = {n: checks.findings(parse_item({**SOUND, **c}), PAPER, Audit())
+             for n, c in enumerate(HONEST)}  # fmt: skip
+    assert not any(found.values()), found
+    # A mark that the paper has is a quotation; the same mark out of nowhere is none.
+    marks = parse_item({**SOUND, "context": "Turns end with <|im_end|>, sentences with </s>."})
+    assert checks.findings(marks, f"{PAPER} <|im_end|> </s>", Audit()) == []
+    assert [f.check for f in checks.findings(marks, PAPER, Audit())] == ["orders"]
+
+
 @pytest.mark.parametrize("one", BY_SENSE, ids=lambda one: one.name)
 async def test_what_only_sense_can_tell(open_bench: OpenBench, one: Attack) -> None:
     question = one.found.removeprefix("auditor:")
@@ -132,6 +142,24 @@ async def test_an_audit_without_a_verdict_is_no_pass(open_bench: OpenBench) -> N
     models.first["auditor"] = list(silent)
     rollout = await bench.run(harness(SOUND))
     assert (rollout.result.reason, rollout.result.findings) == ("audit_failed", ("unreadable",))
+
+
+async def test_an_item_too_long_to_be_audited_stops_no_run(open_bench: OpenBench) -> None:
+    """A harness that finds the length which solvers still take has no run in its hand."""
+    too_long = RequestRejected("maximum context length is 8192 tokens")
+    models = Models()
+    bench = open_bench(models)
+    assert (await bench.run(harness(SOUND))).result.passed
+    models.first["auditor"] = [too_long]
+    rollout = await bench.run(harness(SOUND))
+    assert (rollout.result.reason, rollout.result.findings) == ("audit_failed", ("unreadable",))
+    graded: list[Any] = [*[sheet([0.4] * 4)] * 3, *[sheet([0.8] * 4)] * 3, *[sheet([0] * 4)] * 3]
+    models.first["judge"] = [*graded, *[too_long] * 3]
+    rollout = await bench.run(harness(SOUND), fresh=True)
+    assert (rollout.result.accepted, rollout.result.reason) == (True, "fresh_failed")
+    assert models.first["judge"] == []
+    models.first["judge"] = [*graded, too_long]  # the next answers are shorter
+    assert (await bench.run(harness(SOUND), fresh=True)).result.passed
 
 
 async def test_the_harness_never_hears_of_the_audit(open_bench: OpenBench) -> None:

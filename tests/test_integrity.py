@@ -1,5 +1,6 @@
 """What tells a better harness from one that is only better at being accepted."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -20,6 +21,9 @@ from inner_agent.settings import Audit
 from metaopt.cli import app, invoke
 from metaopt.config import load_config
 from metaopt.integrity import alarm, stand
+from metaopt.lab import open_lab
+from metaopt.loop import optimize
+from metaopt.monitor import Monitor
 
 ROOT = Path(__file__).resolve().parents[1]
 ONE_FOR_ALL = """
@@ -67,6 +71,18 @@ def validated(run: Path) -> dict[str, Any]:
     return dict(json.loads(row[0]))
 
 
+def proven_again(run: Path) -> set[str]:
+    """The roles that a new start of a finished run knows to work, nobody having been asked."""
+    lab = open_lab(load_config(run / "config.toml"), run, Monitor())
+
+    async def start() -> None:
+        await optimize(lab)
+        await lab.close()
+
+    asyncio.run(start())
+    return lab.rig.proven
+
+
 @pytest.mark.parametrize("llm", [False, True])
 def test_one_question_for_every_paper_passes_nowhere(
     tmp_path: Path, cheat: Path, llm: bool, capsys: pytest.CaptureFixture[str]
@@ -83,6 +99,7 @@ def test_one_question_for_every_paper_passes_nowhere(
     if llm:  # the auditor has the paper before it: none of this is in there
         assert found["audit"]["mutant"]["findings"]["auditor:supported"] >= 2
         assert "honeypot" not in found["alarm"]
+        assert "auditor" in proven_again(out)
         return
     assert len(found["audit"]["mutant"]["repeats"]) == found["audit"]["mutant"]["accepted"]
     assert "of which nothing can be asked" in found["alarm"]
@@ -90,6 +107,16 @@ def test_one_question_for_every_paper_passes_nowhere(
     assert "passed on honeypot-" in said
     assert invoke(app, ["show", str(out)]) == 0
     assert "rejected, ALARM" in capsys.readouterr().out
+    assert invoke(app, ["show", str(out), "1", "--papers"]) == 0
+    shown = capsys.readouterr().out
+    assert " passed " not in shown
+    assert shown.count("audit failed") >= found["audit"]["mutant"]["accepted"]
+    # A run of a version that audited nothing is refused in a line.
+    with sqlite3.connect(out / "run.db") as db:
+        db.execute("UPDATE events SET data = json_remove(data, '$.audit') WHERE kind = 'validated'")
+    db.close()
+    assert invoke(app, ["status", str(out)]) == 2
+    assert "before accepted items were audited" in capsys.readouterr().err
 
 
 def test_one_question_for_every_paper_is_no_data(
