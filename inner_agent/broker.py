@@ -150,7 +150,10 @@ class Record:
 
 @dataclass(slots=True)
 class Broker:
-    """State of one rollout: allowances used, evaluations recorded, the last submitted result."""
+    """State of one rollout: allowances used, evaluations recorded, the last submitted result.
+
+    ``own_s`` is what the harness has left of its own time, in seconds.
+    """
 
     gateway: Gateway
     evaluator: Evaluator
@@ -164,15 +167,19 @@ class Broker:
     requests: int = 0
     violations: int = 0
     asked: list[bytes] = field(default_factory=list)  # a hash of each request line
+    own_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own_s = self.limits.own_s
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Answer until the harness hangs up: ``""``, or why it was given up on.
 
         ``ProviderError`` and ``BudgetExhausted`` pass through: they are no fault of the harness.
         """
-        clock, own_s = asyncio.get_running_loop().time, self.limits.own_s
+        clock = asyncio.get_running_loop().time
         while True:
-            asked, patience_s = clock(), min(self.limits.idle_s, own_s)
+            asked, patience_s = clock(), min(self.limits.idle_s, self.own_s)
             try:
                 line = await _read_line(reader, patience_s)
             except TimeoutError:
@@ -181,7 +188,8 @@ class Broker:
                 return "junk"
             except (asyncio.IncompleteReadError, ConnectionError):
                 return ""
-            own_s -= min(clock() - asked, patience_s)
+            finally:
+                self.own_s -= min(clock() - asked, patience_s)
             self.asked.append(hashlib.sha256(line).digest())
             answer = await self.answer(line)
             if self.violations > MAX_VIOLATIONS or self.requests > self._requests_allowed:

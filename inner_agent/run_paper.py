@@ -36,7 +36,6 @@ Reason = Literal[
 ENTRY = "harness.py"
 QUESTION_CHARS = 1_000  # of the accepted question, in its result
 TRIES = 10  # of a child that somebody kills
-SAME_DEATHS = 3  # after the same request: nobody outside aims like that
 # Exit statuses of an end that may have come from outside, as Popen and as bubblewrap say it.  Any
 # other signal (abort, a bad address, too much CPU) is the child's own doing.
 KILLED = {
@@ -142,24 +141,23 @@ async def _converse(
 
     A child that ended by a signal which anybody may have sent (an administrator, the kernel short
     of memory) is run again, for that is no fault of the harness; what it was told is replayed.
-    It counts only where the child asks again for exactly what it asked before.  One that kills
-    itself then does so after the same request again, and the third time it is a crash; one that
-    hopes for better luck is a crash at once.
+    It counts only where the child asks again for exactly what it asked before: one that hopes for
+    better luck is a crash at once, and one that kills itself is one in the end.  All runs together
+    have the own time of one.
     """
     longest: list[bytes] = []
-    deaths: Counter[int] = Counter()  # by the number of requests before
+    limits = rig.config.limits
     for tries_left in reversed(range(TRIES)):
         steps = Steps(paper.text)
         evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-        limits = rig.config.limits
         broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage)
         fault, status, stderr = await _one_child(rig, harness, paper, broker, tries_left)
         asked, killed = broker.asked, status in KILLED
-        deaths[len(asked)] += killed
+        limits = limits.model_copy(update={"own_s": max(0.0, broker.own_s)})
         same = min(len(asked), len(longest))
         if asked[:same] != longest[:same] or (len(asked) < len(longest) and not killed):
             fault = "crashed"
-        elif killed and deaths[len(asked)] < SAME_DEATHS:
+        elif killed:
             longest = max(longest, asked, key=len)
             continue
         break

@@ -207,7 +207,8 @@ class Campaign:
         process.join(PATIENCE_S)
         if process.exitcode != 0:
             process.kill()
-            tail = (self.place / "log").read_text()[-1500:]
+            log = self.place / "log"
+            tail = log.read_text()[-1500:] if log.exists() else "it said nothing"
             raise RuntimeError(f"exit status {process.exitcode}: {tail}")
 
     def _one(self, folder: Path, kills: int) -> None:
