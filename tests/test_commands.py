@@ -690,12 +690,12 @@ def test_doctor_takes_a_paper_through_with_the_models(
     assert status == 0, rows
     assert "p0: passed" in rows["one-paper"]
     # This judge gives a full answer nothing, and this auditor finds nothing in anything.
-    assert "treat 6 of 12 rightly; not answer 'full'" in rows["honeypots"]
+    assert "treat 6 of 13 rightly; not answer 'full'" in rows["honeypots"]
 
 
 ITEM = {
     "question_type": "why", "reasoning_skills": ["inference"], "context": "It holds.",
-    "question": "Why does it hold?", "reference_answer": "Because.",
+    "question": "Why does it hold?", "reference_answer": "Because nothing moves it.",
     "rubric": [{"criterion": f"gives cause {n}", "weight": 5} for n in "abc"],
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from fake_openai import Body, FakeOpenAI, completion
 
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import Simulator
+from inner_agent.simulator.parameters import SimulatorParameters
 from metaopt.cli import app, invoke
 from metaopt.config import load_config
 from metaopt.lab import open_lab
@@ -106,7 +107,8 @@ class Provider:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
-        self._simulator = Simulator(0)
+        # A verdict that can't be read would rightly be asked for again, three times.
+        self._simulator = Simulator(0, SimulatorParameters(judge_unreadable=0))
 
     def __call__(self, body: Body) -> Body:
         self.asked[json.dumps(body, sort_keys=True)] += 1
