@@ -26,6 +26,21 @@ from metaopt.loop import optimize
 from metaopt.monitor import Monitor
 
 ROOT = Path(__file__).resolve().parents[1]
+CHAIN = ("`sweep period`", "`waiting ring`", "`admission gate`", "`merged segment`")
+ONE = {  # a question that simulated solvers tell apart on
+    "context": "A two-tier block cache holds evicted blocks in a `waiting ring` before they go to"
+    " flash. A long `sweep period` keeps the `waiting ring` full. A full `waiting ring` forces the"
+    " `admission gate` to open early. Once the `admission gate` opens, blocks are written in one"
+    " `merged segment`.",
+    "question": "Through which stages does a longer `sweep period` change the `merged segment`,"
+    " and how?",
+    "reference_answer": "A longer `sweep period` means a fuller `waiting ring`, an `admission gate`"
+    " that opens before many blocks have gathered, and a smaller `merged segment`.",
+    "rubric": [
+        {"criterion": f"The answer connects {' and '.join(CHAIN[: n + 1])}.", "weight": n + 2}
+        for n in range(4)
+    ],
+}
 ONE_FOR_ALL = """
 import json, os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -54,8 +69,7 @@ def cheat(tmp_path: Path) -> Path:
     folder = tmp_path / "cheat"
     shutil.copytree(ROOT / "baseline_harness" / "prompts", folder / "prompts")
     shutil.copy(ROOT / "baseline_harness" / "client.py", folder)
-    item = json.dumps(honeypots.pot_items()["sound"].model_dump())
-    (folder / "harness.py").write_text(ONE_FOR_ALL.format(item=item))
+    (folder / "harness.py").write_text(ONE_FOR_ALL.format(item=json.dumps(ONE)))
     git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@x"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "add", "."], check=True)
@@ -189,8 +203,8 @@ async def test_honeypots_show_what_judge_and_auditor_are_worth(tmp_path: Path) -
     for ask in (generous, strict, junk):
         tried = await honeypots.try_pots(ask, config, Usage())
         right[ask.__name__] = {o.name for o in tried if o.right}
-        assert len(tried) == 12
-        assert len(list(honeypots.missed(tried))) == 12 - len(right[ask.__name__])
+        assert len(tried) == 13
+        assert len(list(honeypots.missed(tried))) == 13 - len(right[ask.__name__])
     assert right["junk"] == set()
     assert "full" in right["generous"]
     assert not right["generous"] & {"says nothing", "orders the judge", "sound"}
