@@ -138,7 +138,8 @@ def test_one_question_for_every_paper_is_no_data(
 ) -> None:
     out = tmp_path / "data"
     given = ["--config", str(ROOT / "configs/demo.toml"), "--out", str(out)]
-    given += ["--papers", "synthetic:40:0", "--harness", str(cheat), "--set", "audit.llm=false"]
+    given += ["--papers", "synthetic:40:0", "--harness", str(cheat)]
+    given += ["--set", "audit.llm=false", "--set", "score=in_loop"]
     assert invoke(app, ["generate", *given]) == 0
     said = capsys.readouterr().out
     assert (out / "items.jsonl").read_text() == ""
