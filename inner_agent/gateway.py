@@ -214,8 +214,8 @@ class Gateway:
                 if not isinstance(self._endpoints[model.endpoint], OpenAIEndpoint):
                     sending()  # others don't make a call wait for its turn
                 request = replace(
-                    request, idempotency_key=_idempotency_key(key, draw), sending=sending,
-                    waiting=waiting,
+                    request, sending=sending, waiting=waiting,
+                    idempotency_key=idempotency_key(self._config.seed, key, draw),
                 )  # fmt: skip
                 return await self._complete(role, model.endpoint, request)
         except TimeoutError:
@@ -362,9 +362,12 @@ def _seed(run_seed: int, key: bytes, sample: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _idempotency_key(key: bytes, draw: str) -> str:
-    """The same draw, the same key: a provider that honours it charges a repetition once."""
-    return hashlib.sha256(key + draw.encode()).hexdigest()
+def idempotency_key(run_seed: int, key: bytes, draw: str) -> str:
+    """The same draw, the same key: a provider that honours it charges a repetition once.
+
+    Another seed is another draw.  Two runs of one config and seed have the same keys.
+    """
+    return hashlib.sha256(f"{run_seed}/".encode() + key + draw.encode()).hexdigest()
 
 
 def _most(price: Price, prompt: int, completion: int) -> float:

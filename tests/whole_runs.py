@@ -12,6 +12,7 @@ from fake_openai import Body, completion
 
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import Simulator
+from inner_agent.simulator.parameters import SimulatorParameters
 
 HERE = Path(__file__).parent
 ROLES = (
@@ -73,7 +74,8 @@ class Provider:
 
     def __init__(self) -> None:
         self.charged: Counter[str] = Counter()
-        self._simulator = Simulator(0)
+        # A verdict that can't be read would rightly be bought again, whoever is at fault.
+        self._simulator = Simulator(0, SimulatorParameters(judge_unreadable=0))
 
     def __call__(self, body: Body) -> Body:
         self.charged[json.dumps(body, sort_keys=True)] += 1

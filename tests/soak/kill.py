@@ -9,7 +9,6 @@ or the harness), or both.  Prints a table in Markdown; exit status 1 if anything
 """
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -36,6 +36,8 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from fake_openai import FakeOpenAI  # noqa: E402
 from whole_runs import IN_FLIGHT, Provider, small_config, story  # noqa: E402
+
+from inner_agent.gateway import idempotency_key  # noqa: E402
 
 VICTIMS = ("parent", "child", "both")
 PAPERS = 8
@@ -160,11 +162,12 @@ def subject(what: str, place: Path, server: FakeOpenAI) -> Subject:
 def recorded(folder: Path) -> set[str]:
     """The idempotency keys of all replies that are in calls.db."""
     try:
+        seed = tomllib.loads((folder / "config.toml").read_text())["seed"]
         with closing(sqlite3.connect(f"file:{folder / 'calls.db'}?mode=ro", uri=True)) as db:
             rows = db.execute("SELECT key, sample FROM calls").fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, FileNotFoundError):  # it has asked for nothing yet
         return set()
-    return {hashlib.sha256(key + sample.encode()).hexdigest() for key, sample in rows}
+    return {idempotency_key(seed, key, sample) for key, sample in rows}
 
 
 class Campaign:
