@@ -80,3 +80,19 @@ def test_relative_links_resolve(page: Path) -> None:
 def test_shipped_configs_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METAOPT_PAPERS", "/papers")
     assert load_config(ROOT / "configs" / f"{name}.toml").search.policy == "paper"
+
+
+def test_every_promise_of_security_names_a_test_that_is_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    there = set(re.findall(r"^(?:async )?def (test_\w+)\(", tests, re.MULTILINE))
+    there |= {path.name for path in (ROOT / "tests").glob("test_*.py")}
+    rows = [row for row in page.splitlines() if row.count(" | ") == 3]
+    promises = [row for row in rows if not row.startswith(("| promise", "|---"))]
+    assert len(promises) >= 30
+    for row in promises:
+        shown_by = row.rstrip(" |").rpartition(" | ")[2]
+        named = re.findall(r"`([\w/.]+)`", shown_by)
+        assert named, row
+        for name in named:
+            assert name in there or (ROOT / name).exists(), name
