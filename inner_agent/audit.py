@@ -10,13 +10,13 @@ settles it, the cheap ones first.  What it finds counts in ``pass`` and is kept.
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from inner_agent import checks, items, prompts, roles, strict_json
+from inner_agent import checks, items, prompts, roles
 from inner_agent.calls import Usage
 from inner_agent.checks import Finding
 from inner_agent.errors import ReplyRefused
-from inner_agent.items import Item, first_error
+from inner_agent.items import Item
 from inner_agent.llm import Message, Reply
 from inner_agent.prompts import block
 from inner_agent.roles import TRIES, Ask, NoAnswer
@@ -137,12 +137,7 @@ def auditor_messages(item: Item, paper: str) -> list[Message]:
 
 def _parse(reply: Reply) -> list[_Line]:
     """Raises ``ValueError`` unless every question is answered exactly once."""
-    if reply.finish_reason == "length":
-        raise ValueError("cut off at max_tokens")
-    try:
-        sheet = _Sheet.model_validate(strict_json.find_object(reply.content))
-    except ValidationError as e:
-        raise ValueError(first_error(e, "verdict")) from None
+    sheet = roles.read_sheet(reply, _Sheet)
     if sorted(line.id for line in sheet.checks) != sorted(QUESTIONS):
         raise ValueError(f"checks {[c.id for c in sheet.checks]} where all six were asked for")
     return sheet.checks

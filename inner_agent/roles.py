@@ -8,7 +8,7 @@ sees the rubric and never the reference answer.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,7 @@ from inner_agent.prompts import block
 from inner_agent.settings import Model
 
 Tier = Literal["weak", "strong"]
+S = TypeVar("S", bound=BaseModel)
 TRIES = 3  # an empty answer or an unreadable verdict is asked for again this many times in all
 
 
@@ -171,14 +172,19 @@ def readable(parse: Callable[[Reply], object]) -> Callable[[Reply], str | None]:
     return problem
 
 
-def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:
-    """Raises ``ValueError`` unless every criterion is there exactly once."""
+def read_sheet(reply: Reply, kind: type[S]) -> S:
+    """The JSON object in a verdict, as a model.  Raises ``ValueError`` saying what is wrong."""
     if reply.finish_reason == "length":
         raise ValueError("cut off at max_tokens")
     try:
-        sheet = _Sheet.model_validate(strict_json.find_object(reply.content))
+        return kind.model_validate(strict_json.find_object(reply.content))
     except ValidationError as e:
         raise ValueError(first_error(e, "verdict")) from None
+
+
+def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:
+    """Raises ``ValueError`` unless every criterion is there exactly once."""
+    sheet = read_sheet(reply, _Sheet)
     by_id = {line.id: line for line in sheet.criteria}
     if len(sheet.criteria) != criteria or set(by_id) != set(range(1, criteria + 1)):
         raise ValueError(f"criteria {sorted(by_id)} where 1 to {criteria} were asked for")
