@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from aiolimiter import AsyncLimiter
 
 from inner_agent.errors import EndpointRefused, ProviderError, RequestRejected, Unreachable
-from inner_agent.traffic import Clock, Patience, SystemClock, Ticket, Traffic, retry_after
+from inner_agent.retries import Patience, retry_after
+from inner_agent.traffic import Clock, SystemClock, Ticket, Traffic
 
 REDACTED = "[key]"
 SHORTEST_KEY = 8

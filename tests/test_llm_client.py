@@ -11,7 +11,7 @@ from clock import SkippingClock
 from fake_openai import FakeOpenAI, completion, failure, rate_limited
 from scripted import config
 
-from inner_agent import traffic
+from inner_agent import window
 from inner_agent.calls import CallStore, Usage
 from inner_agent.errors import (
     BudgetExhausted,
@@ -152,7 +152,7 @@ async def test_as_many_in_flight_as_allowed_and_no_more(
     fake_openai: FakeOpenAI, endpoint: OpenEndpoint, allowed: int, asked: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(traffic, "START", allowed)  # not only once it has found out that it may
+    monkeypatch.setattr(window, "START", allowed)  # not only once it has found out that it may
     client = endpoint(max_in_flight=allowed)
     fake_openai.hold()
     async with asyncio.TaskGroup() as group:

@@ -12,8 +12,10 @@ from inner_agent import traffic
 from inner_agent.errors import EndpointDown, ProviderError, UserError
 from inner_agent.faults import Names, fault_of, is_variant
 from inner_agent.llm import OpenAIEndpoint, Redaction, Reply, Request, ToolCall
+from inner_agent.retries import Patience, retry_after
 from inner_agent.settings import Endpoint, validate
-from inner_agent.traffic import Patience, Traffic, Window, retry_after
+from inner_agent.traffic import Traffic
+from inner_agent.window import Window
 
 KIND = ("m", 5)
 SECRET = "sk-0123456789"
