@@ -24,9 +24,9 @@ from common import against, machine, own_cpu, table
 from mock_server import response
 from throughput import wait_for
 
-from inner_agent import traffic
 from inner_agent.errors import ProviderError
 from inner_agent.llm import OpenAIEndpoint, Request
+from inner_agent.window import Window
 
 WORKERS = 256
 ALLOWED = 64  # in flight, by the server that refuses
@@ -103,7 +103,7 @@ def server(refuses: bool, latency: float) -> Iterator[str]:
         process.wait()
 
 
-class Nailed(traffic.Window):
+class Nailed(Window):
     """A window that stays as it is."""
 
     def answered(self, *_: object) -> None:

@@ -8,14 +8,13 @@ import pytest
 from clock import SkippingClock
 from fake_openai import FakeOpenAI, completion, failure, rate_limited
 
-from inner_agent import traffic
 from inner_agent.errors import EndpointDown, ProviderError, UserError
 from inner_agent.faults import Names, fault_of, is_variant
 from inner_agent.llm import OpenAIEndpoint, Redaction, Reply, Request, ToolCall
 from inner_agent.retries import Patience, retry_after
 from inner_agent.settings import Endpoint, validate
 from inner_agent.traffic import Traffic
-from inner_agent.window import Window
+from inner_agent.window import START, Window
 
 KIND = ("m", 5)
 SECRET = "sk-0123456789"
@@ -69,8 +68,8 @@ def test_the_window_finds_what_a_server_takes() -> None:
         for _ in range(200):
             served(window, capacity, 1.0, 200, refuses=False)
             limits.append(window.limit)
-        assert min(limits) >= min(capacity, traffic.START)
-        assert max(limits) <= max(3 * capacity, 2 * traffic.START)
+        assert min(limits) >= min(capacity, START)
+        assert max(limits) <= max(3 * capacity, 2 * START)
     assert Window(5).limit == 5  # no more than allowed, from the start
 
 
