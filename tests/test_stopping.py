@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         patch.setenv("FAKE_KEY", server.key)
         assert invoke(app, [*command(server, place), str(place / "run")]) == 0
     return story(place / "run")
+
+
+@pytest.fixture(autouse=True)
+def hangups_count() -> Iterator[None]:
+    """Where the tests run under nohup, what they start would ignore a closed terminal too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")
