@@ -46,8 +46,8 @@ def run(config: RunConfig, folder: Path) -> Path:
     note.unlink(missing_ok=True)
     try:
         run_until_stopped(_watched(lab))
-    except Stopped as stop:
-        said = {"reason": stop.reason, "status": stop.status, "at": time.time()}
+    except (Stopped, UserError) as stop:  # a key may be refused in mid-run
+        said = {"reason": str(stop), "status": getattr(stop, "status", 2), "at": time.time()}
         with suppress(OSError):  # the disk may be what stopped it
             note.write_text(json.dumps(said), encoding="utf-8")
         raise

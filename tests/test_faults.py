@@ -148,6 +148,7 @@ def test_what_is_never_mended_stops_the_run_for_now(
     assert [line for line in said if "key" in line] == [said[-1]]
     assert re.match(r"metaopt: endpoints\.e: key refused \(.*no such key: \[key\]", said[-1])
     assert len(fake_openai.requests) - before <= 100 + 4  # those in flight; nobody tries again
+    assert "stopped (endpoints.e: key refused" in summary(tmp_path / "run")
     fake_openai.reply = Provider()
     assert start() == 0
     assert story(tmp_path / "run") == sound[0]
