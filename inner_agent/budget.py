@@ -115,7 +115,9 @@ class Ledger:
             if passed is None:
                 break
             if not self._total.held_calls:
-                raise BudgetExhausted(f"{passed} would be passed by the next call ({role})")
+                raise BudgetExhausted(
+                    f"{passed} would be passed by the next call ({role}): raise it"
+                )
             self._settled.clear()
             await self._settled.wait()
         account.hold(want, +1)
