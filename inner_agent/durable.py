@@ -6,7 +6,8 @@ the name of a new file until its folder is synced.  What others build on goes th
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from inner_agent.errors import UserError
@@ -69,7 +70,8 @@ def open_database(
     cut may take the last ones back, never one without those after it.  Raises ``UserError`` for
     a file of another version.
     """
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
+    with _named(path):
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
     try:
         check_version(db, path, version)
         db.execute("PRAGMA journal_mode = WAL")
@@ -84,13 +86,23 @@ def open_database(
 
 def read_database(path: Path | str, version: int) -> sqlite3.Connection:
     """Open a SQLite file without ever writing to it.  Raises ``UserError`` as above."""
-    db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+    with _named(path):
+        db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     try:
         check_version(db, path, version)
     except BaseException:
         db.close()
         raise
     return db
+
+
+@contextmanager
+def _named(path: Path | str) -> Iterator[None]:
+    """SQLite doesn't say which file it can't open."""
+    try:
+        yield
+    except sqlite3.OperationalError as e:
+        raise UserError(f"{path}: can't be opened ({e}); see its and its folder's rights") from None
 
 
 def check_version(db: sqlite3.Connection, path: Path | str, version: int) -> None:

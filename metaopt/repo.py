@@ -179,11 +179,12 @@ class HarnessRepo:
         """
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder}: exists and isn't empty; name a new folder")
-        made = git.Repo.init(folder.absolute(), mkdir=True, env=_ENV)
-        made.git.update_environment(**_ENV)
         wanted = (f"{commit}:refs/heads/{branch}", f"{BASELINE}:{BASELINE}")
-        made.git.fetch("--quiet", "--no-tags", str(self._repo.git_dir), *wanted)
-        made.git.checkout("--quiet", branch)
+        with _disk_faults(folder):
+            made = git.Repo.init(folder.absolute(), mkdir=True, env=_ENV)
+            made.git.update_environment(**_ENV)
+            made.git.fetch("--quiet", "--no-tags", str(self._repo.git_dir), *wanted)
+            made.git.checkout("--quiet", branch)
 
     def _make_baseline(self, harness: Harness) -> None:
         if harness.repo == BUILTIN:
