@@ -25,7 +25,7 @@ from inner_agent.errors import (
     UserError,
 )
 from inner_agent.faults import REFUSED, SET_ASIDE, Fault, Names, fault_of
-from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request
+from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request, key_problem
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
 from inner_agent.tool_schema import with_call, without_tools
@@ -348,6 +348,10 @@ def open_endpoint(name: str, endpoint: Endpoint, seed: int) -> LLM:
         raise UserError(
             f"endpoints.{name}: the environment variable {endpoint.api_key_env} isn't set;"
             f" export it, or change endpoints.{name}.api_key_env"
+        )
+    if problem := key_problem(key):
+        raise UserError(
+            f"endpoints.{name}: the key in {endpoint.api_key_env} {problem}; export it anew"
         )
     return OpenAIEndpoint(
         name, endpoint.base_url, key, endpoint.max_in_flight, endpoint.requests_per_minute,

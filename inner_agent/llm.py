@@ -5,6 +5,7 @@ only code that imports ``openai``; the simulator stands behind the same Protocol
 """
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -193,7 +194,8 @@ class OpenAIEndpoint:
 
         where, why = f"endpoints.{self.name}", self._redacted(_short(e))
         if isinstance(e, openai.AuthenticationError | openai.PermissionDeniedError):
-            return _Fault("final", EndpointRefused(f"{where}: key refused ({why})"), why)
+            mend = "with a good key the same command goes on"
+            return _Fault("final", EndpointRefused(f"{where}: key refused ({why}); {mend}"), why)
         if isinstance(e, openai.NotFoundError):
             what = f"no model {model!r} there" if model else "no such path there"
             return _Fault("final", EndpointRefused(f"{where}: {what} ({why})"), why)
@@ -208,13 +210,17 @@ class OpenAIEndpoint:
                 return _Fault("crowded", error, why, wait_s)
             again = code >= 500 or code in (408, 409)
             return _Fault("failed" if again else "final", error, why, wait_s)
-        if isinstance(e, TimeoutError | openai.APITimeoutError):
+        # The aiohttp transport calls a refused connection a ConnectTimeout, at once.
+        unconnected = type(e.__cause__).__name__ == "ConnectTimeout"
+        if isinstance(e, TimeoutError | openai.APITimeoutError) and not unconnected:
             why = f"no complete reply within {self._timeout_s:g} s"
             return _Fault("crowded", Unreachable(f"{where}: {why}"), why)
         if isinstance(e, openai.APIConnectionError):  # its own text says less than its cause's
             why = self._redacted(_short(e.__cause__ or e))
             return _Fault("failed", Unreachable(f"{where}: {why}"), why)
-        if isinstance(e, openai.OpenAIError | ValueError | OSError):  # ValueError: not JSON
+        if isinstance(e, json.JSONDecodeError):
+            why = f"a reply that isn't JSON; is base_url right? ({why})"
+        if isinstance(e, openai.OpenAIError | ValueError | OSError):
             return _Fault("failed", ProviderError(f"{where}: {why}"), why)
         return None
 
@@ -252,6 +258,16 @@ class _Fault:
     wait_s: float | None = None
 
 
+def key_problem(key: str) -> str | None:
+    """Why no request can carry this key, or ``None``; waiting wouldn't help.
+
+    A header loses spaces around it: what a server echoes would not be known for the key any more.
+    """
+    if re.fullmatch("[!-~]+", key):
+        return None
+    return "has a space, a line break or another character that no key has"
+
+
 class Redaction:
     """Takes a key out of texts that a server sends: errors and replies are kept and shown."""
 
@@ -287,6 +303,8 @@ def _reply(answer: Any, redacted: Redaction) -> Reply:
 
     Raises ``ValueError``.  A refusal becomes the content, with a finish reason of its own.
     """
+    if isinstance(answer, str):
+        raise ValueError(f"a reply that isn't JSON; is base_url right? It begins {answer[:40]!r}")
     try:
         choice = answer.choices[0]
         message, usage = choice.message, answer.usage

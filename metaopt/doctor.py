@@ -30,7 +30,7 @@ from inner_agent.errors import (
 )
 from inner_agent.gateway import Gateway
 from inner_agent.honeypots import missed, try_pots
-from inner_agent.llm import OpenAIEndpoint, Reply, Request
+from inner_agent.llm import OpenAIEndpoint, Reply, Request, key_problem
 from inner_agent.papers import Paper, read_paper
 from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import INSTALL, bubblewrap_problem, choose_mode
@@ -170,6 +170,9 @@ async def _endpoint(checkup: Checkup, config: RunConfig, name: str) -> None:
         checkup.add(what, FAIL, detail, f"export {variable}=...")
         return
     key = os.environ[variable] if variable else "none"
+    if problem := key_problem(key):
+        checkup.add(what, FAIL, f"the key in {variable} {problem}", f"export {variable}=...")
+        return
     timeout = min(endpoint.timeout_s, ENDPOINT_TIMEOUT_S)
     client = OpenAIEndpoint(
         name, endpoint.base_url, key, timeout_s=timeout, max_retries=1, outage_s=timeout

@@ -19,10 +19,12 @@ from inner_agent.errors import (
     ProviderError,
     ReplyRefused,
     RequestRejected,
+    Unreachable,
+    UserError,
 )
-from inner_agent.gateway import Gateway
+from inner_agent.gateway import Gateway, open_endpoint
 from inner_agent.llm import OpenAIEndpoint, Reply, Request, ToolCall
-from inner_agent.settings import Price
+from inner_agent.settings import Endpoint, Price
 
 ASK = [{"role": "user", "content": "one two three"}]
 REQUEST = Request("m", ASK)
@@ -137,6 +139,32 @@ async def test_a_wrong_key_or_model_costs_one_request(
         await endpoint().complete(REQUEST)
     assert await endpoint().models() == ["other"]
     assert len(fake_openai.requests) == 3
+
+
+async def test_it_is_said_what_there_is_instead_of_a_server(fake_openai: FakeOpenAI) -> None:
+    """Nobody, at once and not after the time-out; or a page for people."""
+    nobody = OpenAIEndpoint("x", "http://127.0.0.1:1/v1", "fake-key", max_retries=0)
+    with pytest.raises(Unreachable, match=r"^endpoints\.x: .*127\.0\.0\.1:1"):
+        await nobody.complete(REQUEST)
+    await nobody.close()
+    page = OpenAIEndpoint("x", fake_openai.base_url, "fake-key", max_retries=0)
+    for kind in ("text/html", "application/json"):
+        fake_openai.queue((200, {"Content-Type": kind}, "<html>Log in"))
+        with pytest.raises(ProviderError, match="isn't JSON; is base_url right"):
+            await page.complete(REQUEST)
+    await page.close()
+
+
+@pytest.mark.parametrize("key", [" spaced-key", "two-lines\n", "schl\u00fcssel", "bell\x07"])
+def test_a_key_that_no_header_can_carry_is_refused(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: it would look like an outage, and be waited for."""
+    monkeypatch.setenv("ODD_KEY", key)
+    endpoint = Endpoint(base_url="http://127.0.0.1:1/v1", api_key_env="ODD_KEY")
+    with pytest.raises(UserError, match="the key in ODD_KEY has a space") as refused:
+        open_endpoint("x", endpoint, seed=0)
+    assert key.strip() not in str(refused.value)
 
 
 async def test_rate_limits_and_faults_are_ridden_out(
