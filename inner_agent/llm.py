@@ -192,7 +192,7 @@ class OpenAIEndpoint:
         """What an exception of the client or its transport means; ``None`` for a bug of ours."""
         import openai
 
-        where, why = f"endpoints.{self.name}", self._redacted(_short(e))
+        where, why = f"endpoints.{self.name}", _short(e, self._redacted)
         if isinstance(e, openai.AuthenticationError | openai.PermissionDeniedError):
             mend = "with a good key the same command goes on"
             return _Fault("final", EndpointRefused(f"{where}: key refused ({why}); {mend}"), why)
@@ -216,7 +216,7 @@ class OpenAIEndpoint:
             why = f"no complete reply within {self._timeout_s:g} s"
             return _Fault("crowded", Unreachable(f"{where}: {why}"), why)
         if isinstance(e, openai.APIConnectionError):  # its own text says less than its cause's
-            why = self._redacted(_short(e.__cause__ or e))
+            why = _short(e.__cause__ or e, self._redacted)
             return _Fault("failed", Unreachable(f"{where}: {why}"), why)
         if isinstance(e, json.JSONDecodeError):
             why = f"a reply that isn't JSON; is base_url right? ({why})"
@@ -304,7 +304,8 @@ def _reply(answer: Any, redacted: Redaction) -> Reply:
     Raises ``ValueError``.  A refusal becomes the content, with a finish reason of its own.
     """
     if isinstance(answer, str):
-        raise ValueError(f"a reply that isn't JSON; is base_url right? It begins {answer[:40]!r}")
+        begins = redacted(answer)[:40]
+        raise ValueError(f"a reply that isn't JSON; is base_url right? It begins {begins!r}")
     try:
         choice = answer.choices[0]
         message, usage = choice.message, answer.usage
@@ -347,5 +348,6 @@ def _first_logprobs(choice: Any) -> dict[str, float]:
     return {t.token: t.logprob for t in content[0].top_logprobs} if content else {}
 
 
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _short(error: BaseException, redacted: Redaction) -> str:
+    """Redacted before it is cut: half a key would not be known for one."""
+    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__

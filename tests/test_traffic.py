@@ -247,6 +247,11 @@ async def test_an_echoed_key_goes_no_further(fake_openai: FakeOpenAI) -> None:
         await client.complete(request)
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(client)
+    for before in range(240, 300):  # where a long message is cut
+        fake_openai.queue(failure(400, f"{'x' * before} {SECRET}"))
+        with pytest.raises(ProviderError) as caught:
+            await client.complete(request)
+        assert SECRET[:4] not in str(caught.value)
     await client.close()
     others = Redaction("none")
     assert others("Authorization: Bearer abcdefghijklmnop0123") == "Authorization: Bearer [key]"
