@@ -73,7 +73,8 @@ def open_database(
     with _named(path):
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
     try:
-        check_version(db, path, version)
+        with _named(path):
+            check_version(db, path, version)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         # One transaction: a crash leaves no tables without their version.
@@ -89,7 +90,8 @@ def read_database(path: Path | str, version: int) -> sqlite3.Connection:
     with _named(path):
         db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     try:
-        check_version(db, path, version)
+        with _named(path):
+            check_version(db, path, version)
     except BaseException:
         db.close()
         raise
@@ -98,11 +100,13 @@ def read_database(path: Path | str, version: int) -> sqlite3.Connection:
 
 @contextmanager
 def _named(path: Path | str) -> Iterator[None]:
-    """SQLite doesn't say which file it can't open."""
+    """SQLite doesn't say which file it can't open, or what is none of its own."""
     try:
         yield
-    except sqlite3.OperationalError as e:
-        raise UserError(f"{path}: can't be opened ({e}); see its and its folder's rights") from None
+    except sqlite3.DatabaseError as e:
+        if e.sqlite_errorcode not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB):
+            raise
+        raise UserError(f"{path}: can't be opened ({e}); mend it, or give another --out") from None
 
 
 def check_version(db: sqlite3.Connection, path: Path | str, version: int) -> None:

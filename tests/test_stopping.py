@@ -308,3 +308,22 @@ def test_a_file_of_another_version_is_one_line(
             said = capsys.readouterr().err
             assert f"{name}: written by another version of metaopt (format 0" in said
             assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["run.db", "calls.db"])
+def test_a_file_that_is_no_database_is_named(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for left in out.glob(f"{name}-*"):
+        left.unlink()
+    (out / name).write_text("no database at all" * 100)
+    for command in (
+        ["run", str(whole.parent / "small.toml"), "--out", str(out)],
+        ["status", str(out)],
+    ):
+        assert invoke(app, command) == 2
+        said = capsys.readouterr().err
+        assert f"{name}: can't be opened (file is not a database)" in said
+        assert said.count("\n") == 1
