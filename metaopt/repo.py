@@ -256,13 +256,16 @@ class HarnessRepo:
 
 
 @contextmanager
-def _disk_faults(where: object) -> Iterator[None]:
+def _disk_faults(where: str | os.PathLike[str]) -> Iterator[None]:
     """What git says of a disk, as the ``OSError`` that anything else would raise."""
     try:
         yield
     except git.GitCommandError as e:
+        if not Path(where).exists():  # somebody moved the run's folder away under it
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(where)) from None
+        said = str(e.stderr).replace("Out of diskspace", os.strerror(errno.ENOSPC))
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            if os.strerror(number) in str(e.stderr):
+            if os.strerror(number) in said:
                 raise OSError(number, os.strerror(number), str(where)) from None
         raise
 

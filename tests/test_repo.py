@@ -77,6 +77,13 @@ def test_the_same_edit_is_the_same_commit(open_repo: OpenRepo) -> None:
     assert one.tree_id(back) == one.tree_id(commit)
 
 
+def test_a_folder_that_is_moved_away_is_named(open_repo: OpenRepo, tmp_path: Path) -> None:
+    repo = open_repo()
+    (tmp_path / "harness.git").rename(tmp_path / "moved.git")
+    with pytest.raises(FileNotFoundError, match=r"harness\.git"):
+        repo.commit(repo.baseline, TREE, "edit")
+
+
 def test_concurrent_commits_are_the_serial_ones(open_repo: OpenRepo, tmp_path: Path) -> None:
     repo = open_repo()
     base = repo.read(repo.baseline)

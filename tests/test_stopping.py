@@ -244,6 +244,21 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert story(saved / "run")["events"] == story(whole)["events"]
 
 
+def test_a_winner_that_the_disk_has_no_room_for_is_one_line(
+    tmp_path: Path, whole: Path, jail: list[str]
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    for size in range(40_000, 120_000, 20_000):
+        done = subprocess.run(
+            [*jail, "--size", str(size), "--tmpfs", str(small),
+             *metaopt("checkout", str(whole), str(small / "winner"), "--candidate", "0")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert re.fullmatch("metaopt: .*No space left on device.*\n", done.stderr), done.stderr
+
+
 def test_a_read_only_folder_is_one_line(whole: Path, jail: list[str]) -> None:
     config = whole.parent / "small.toml"
     run = metaopt("run", str(config), "--out", str(whole))
