@@ -109,7 +109,8 @@ def test_processes_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 GRANDCHILD = """
 token = {token!r}
 grandchild = "import socket, sys, time\\n"
-grandchild += "socket.socket(fileno=int(sys.argv[1])).recv(1)\\n" + {then!r}
+# A look, for a byte taken away would be missing in the reply that the harness waits for.
+grandchild += "socket.socket(fileno=int(sys.argv[1])).recv(1, socket.MSG_PEEK)\\n" + {then!r}
 subprocess.Popen(
     [sys.executable, "-c", grandchild, str(FD), token], start_new_session=True, pass_fds=[FD],
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
