@@ -29,7 +29,7 @@ test: .venv/.base .venv/.extra-test $(extra_stamps) sandbox test-tools ## linter
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-soak: .venv/.base .venv/.extra-test sandbox test-tools ## hundreds of kills, power cuts and faults (about 20 minutes)
+soak: .venv/.base .venv/.extra-test sandbox test-tools ## hundreds of kills, power cuts and faults (about 25 minutes)
 	$(BIN)/python tests/soak/kill.py --what run
 	$(BIN)/python tests/soak/kill.py --what generate
 	$(BIN)/python tests/soak/power.py --what run

@@ -248,11 +248,27 @@ def _bare_number(item: Item) -> Iterator[Finding]:
 # The same question for paper after paper.
 
 
+OWN_WORDS = 6  # a question of fewer that aren't the paper's is compared whole
+
+
+def own_words(question: str, paper: str) -> str:
+    """What of a question isn't copied from its paper, in runs of ``SHINGLE`` words.
+
+    A title or a sentence of the paper in front of one question for all doesn't make it another.
+    """
+    words, source = _words(question), set(_windows(_words(paper), SHINGLE))
+    hits = (k for k, window in enumerate(_windows(words, SHINGLE)) if window in source)
+    copied = {k + n for k in hits for n in range(SHINGLE)}
+    own = [word for k, word in enumerate(words) if k not in copied]
+    return " ".join(own if len(own) >= OWN_WORDS else words)
+
+
 def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
     """Ids of the papers whose question is also another paper's, or nearly so.
 
-    ``questions`` are by paper id; two are the same when the Jaccard similarity of their word
-    shingles passes ``limit``.  All of them are named: a question that fits two papers is neither's.
+    ``questions`` are ``own_words`` by paper id; two are the same when the Jaccard similarity of
+    their word shingles passes ``limit``.  All of them are named: a question that fits two papers
+    is neither's.
     """
     shingles = {paper: _shingles(text) for paper, text in questions.items() if text}
     count = Counter(s for found in shingles.values() for s in found)

@@ -26,6 +26,9 @@ _BEARER = re.compile(r"\b([Bb]earer\s+)[\w.~+/=-]{16,}")  # longer than the word
 
 T = TypeVar("T")
 
+TOKEN_CHARS = 64  # of a token at most: long runs of spaces come near it
+MOST_CHARS = 10_000  # of a reply, beside those of its tokens
+
 Message = dict[str, Any]
 """One chat message in the OpenAI wire format."""
 
@@ -134,7 +137,7 @@ class OpenAIEndpoint:
         async def send() -> Reply:
             request.sending()
             answer = await self._client.chat.completions.create(**arguments)
-            return _reply(answer, self._redacted)
+            return _reply(answer, self._redacted, MOST_CHARS + request.max_tokens * TOKEN_CHARS)
 
         return await self._persist(send, request.model, request.waiting)
 
@@ -298,10 +301,11 @@ def _open_client(base_url: str, api_key: str, max_in_flight: int, timeout_s: flo
     )
 
 
-def _reply(answer: Any, redacted: Redaction) -> Reply:
+def _reply(answer: Any, redacted: Redaction, most_chars: int) -> Reply:
     """Read a provider's body defensively: servers differ, and a 200 may hold anything.
 
-    Raises ``ValueError``.  A refusal becomes the content, with a finish reason of its own.
+    Raises ``ValueError``, also for a reply of more than ``most_chars``.  A refusal becomes the
+    content, with a finish reason of its own.
     """
     if isinstance(answer, str):
         begins = redacted(answer)[:40]
@@ -315,6 +319,9 @@ def _reply(answer: Any, redacted: Redaction) -> Reply:
             if c.type == "function"
         )
         refusal = _text(getattr(message, "refusal", None))
+        length = len(_text(message.content) or refusal) + sum(len(c.arguments) for c in calls)
+        if length > most_chars:
+            raise ValueError(f"a reply of {length:,} characters, far more than max_tokens allows")
         details = getattr(usage, "prompt_tokens_details", None)
         return Reply(
             content=redacted(_text(message.content) or refusal),

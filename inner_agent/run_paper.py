@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from inner_agent import sandbox
 from inner_agent.audit import Report, audit
 from inner_agent.broker import MAX_LINE, Broker, Record, ResultFile, Round
-from inner_agent.checks import Finding
+from inner_agent.checks import Finding, own_words
 from inner_agent.errors import EndpointRefused, RequestRejected
 from inner_agent.evaluation import Evaluator, other_verdict
 from inner_agent.gateway import Gateway
@@ -50,7 +50,8 @@ class PaperResult(BaseModel):
     attempts where there were some), or of the last one evaluated.
 
     ``accepted`` is by the solvers' scores; ``findings`` are the checks that the audit of the
-    accepted item failed; ``question`` is the accepted one, to be compared with other papers'.
+    accepted item failed; ``question`` is what of the accepted one isn't copied from the paper, to
+    be compared with other papers'.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -311,7 +312,9 @@ def _result(
         gap=strong.gap if strong else None,
         other_verdict=other_verdict(weak, strong, config),
         findings=tuple(f.check for f in found),
-        question=final.item.question[:QUESTION_CHARS] if final else "",
+        question=own_words(final.item.question, broker.evaluator.paper_text)[:QUESTION_CHARS]
+        if final
+        else "",
         calls=usage.calls,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

@@ -18,6 +18,7 @@ from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, r
 from metaopt.agent import AgentSettings
 
 BUILTIN = "builtin"
+NAMED = 8  # keys in one message
 # What may change between two starts of a run: none of it changes what the run computes.
 RESUMABLE = (
     r"budget(\..*)?",
@@ -93,8 +94,9 @@ def refuse_other_config(frozen: str, config: RunConfig, where: Path) -> None:
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]
     if bad:
+        named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if bad[NAMED:] else "")
         raise UserError(
-            f"{where}: this run was started with other values of {', '.join(bad)};"
+            f"{where}: this run was started with other values of {named};"
             " give the same config, or another --out"
         )
 

@@ -1,6 +1,5 @@
 """A run as readers see it: opened without a lock and never written to, finished or running."""
 
-import fcntl
 import json
 import re
 import sqlite3
@@ -18,7 +17,7 @@ from metaopt.monitor import PAUSED
 from metaopt.population import Candidate, best
 from metaopt.repo import HarnessRepo
 from metaopt.state import State, replay
-from metaopt.store import Event, Store
+from metaopt.store import Event, Store, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +130,9 @@ def usage(folder: Path) -> dict[str, Usage]:
 
 def running_process(folder: Path) -> str | None:
     """The process that holds the run, or ``None``."""
-    try:
-        with open(folder / "lock", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go again on closing
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        return (folder / "lock").read_text(encoding="utf-8").strip() or "unknown"
+    for path in (folder / "lock", folder):  # somebody may have removed the file
+        if path.exists() and (owner := owner_of(path)):
+            return owner
     return None
 
 

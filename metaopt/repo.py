@@ -205,6 +205,8 @@ class HarnessRepo:
         self._git("update_ref", BASELINE, commit)
 
     def _fetch(self, harness: Harness) -> str:
+        if ":" in harness.ref or harness.ref.startswith("+"):  # git would write a ref of our own
+            raise UserError(f"harness.ref {harness.ref!r}: name a branch, a tag or a commit")
         try:
             self._git("fetch", "--no-tags", "--quiet", "--", harness.repo, harness.ref)
         except git.GitCommandError as e:

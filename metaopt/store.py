@@ -182,6 +182,21 @@ def lock(folder: Path) -> Lock:
     return held
 
 
+def owner_of(path: Path) -> str | None:
+    """The id of the process that has locked a file or folder, or ``None``."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go again on closing
+    except BlockingIOError:
+        said = "" if path.is_dir() else path.read_text(encoding="utf-8").strip()
+        return _holder(fd) or said or "unknown"
+    except OSError:
+        return None  # a file system that can't lock folders
+    finally:
+        os.close(fd)
+    return None
+
+
 def _holder(fd: int) -> str | None:
     """Who has locked a file, as the kernel tells it: the file itself may not say so yet."""
     try:

@@ -121,9 +121,16 @@ def test_a_crafted_repository_does_not_lead_out(attack: Entry, tmp_path: Path) -
 def test_a_config_names_no_command(key: str, command: str, tmp_path: Path) -> None:
     origin, ran = foreign(tmp_path / "origin", {"harness.py": b""}), tmp_path / "ran"
     asked = Harness(repo=str(origin)).model_copy(update={key: command.format(ran)})
-    with pytest.raises(UserError, match="can't be fetched"):
+    with pytest.raises(UserError, match=r"can't be fetched|name a branch"):
         HarnessRepo(tmp_path / "harness.git", asked)
     assert not ran.exists()
+
+
+def test_a_config_writes_no_ref_of_ours(tmp_path: Path) -> None:
+    origin = foreign(tmp_path / "origin", {"harness.py": b""})
+    asked = Harness(repo=str(origin), ref="HEAD:refs/heads/baseline")
+    with pytest.raises(UserError, match=r"harness\.ref .*: name a branch"):
+        HarnessRepo(tmp_path / "harness.git", asked)
 
 
 @pytest.fixture

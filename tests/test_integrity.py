@@ -46,6 +46,10 @@ import json, os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from client import Client, Refused
 ITEM = json.loads({item!r})
+PAPER = open("paper.txt", encoding="utf-8").read()
+ITEM["question"] = {before!r}.format(
+    title=PAPER.split("\\n")[0].lstrip("# "), opening=" ".join(PAPER.split()[20:80])
+) + ITEM["question"]
 client = Client()
 try:
     for phase in ("weak_only", "strong_only"):
@@ -63,13 +67,21 @@ client.submit({{"paper_title": "", "question_type": "", "reasoning_skills": [], 
 """
 
 
+BEFORE = ["", 'Consider the work "{title}". ', "It is written: {opening}. "]
+
+
 @pytest.fixture
 def cheat(tmp_path: Path) -> Path:
     """A repository whose harness hands in one good question, whatever the paper says."""
+    return cheating(tmp_path, "")
+
+
+def cheating(tmp_path: Path, before: str) -> Path:
+    """The same with words of the paper in front."""
     folder = tmp_path / "cheat"
     shutil.copytree(ROOT / "baseline_harness" / "prompts", folder / "prompts")
     shutil.copy(ROOT / "baseline_harness" / "client.py", folder)
-    (folder / "harness.py").write_text(ONE_FOR_ALL.format(item=json.dumps(ONE)))
+    (folder / "harness.py").write_text(ONE_FOR_ALL.format(item=json.dumps(ONE), before=before))
     git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@x"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "add", "."], check=True)
@@ -102,7 +114,7 @@ def test_one_question_for_every_paper_passes_nowhere(
     tmp_path: Path, cheat: Path, llm: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, config = tmp_path / "run", small_config(tmp_path / "x", 'kind = "simulator"')
-    settings = [f"harness.repo={cheat}", f"audit.llm={str(llm).lower()}", "seed=7",
+    settings = [f"harness.repo={cheat}", f"audit.llm={str(llm).lower()}", "seed=3", "score=in_loop",
                 "search.iterations=1", "search.validation_papers=15"]  # fmt: skip
     command = ["run", str(config), "--out", str(out)]
     assert invoke(app, [*command, *(w for s in settings for w in ("--set", s))]) == 0
@@ -133,10 +145,11 @@ def test_one_question_for_every_paper_passes_nowhere(
     assert "before accepted items were audited" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("before", BEFORE, ids=["bare", "title", "opening"])
 def test_one_question_for_every_paper_is_no_data(
-    tmp_path: Path, cheat: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, before: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "data"
+    out, cheat = tmp_path / "data", cheating(tmp_path, before)
     given = ["--config", str(ROOT / "configs/demo.toml"), "--out", str(out)]
     given += ["--papers", "synthetic:40:0", "--harness", str(cheat)]
     given += ["--set", "audit.llm=false", "--set", "score=in_loop"]

@@ -114,6 +114,7 @@ async def test_half_an_emoji_is_mended(fake_openai: FakeOpenAI, endpoint: OpenEn
         ((200, {"Content-Type": "text/html"}, "<html>"), ProviderError, 3),
         ((200, {}, {"error": {"message": "upstream"}}), ProviderError, 3),
         ((200, {}, {**completion(), "choices": []}), ProviderError, 3),
+        ((200, {}, completion("x" * 300_000)), ProviderError, 3),  # far more than max_tokens
         ((200, {}, {**completion(), "choices": [{"index": 0}]}), ProviderError, 3),
         ((200, {}, completion([{"type": "text"}])), ProviderError, 3),  # type: ignore[arg-type]
     ],

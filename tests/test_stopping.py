@@ -24,6 +24,7 @@ from whole_runs import IN_FLIGHT, Provider, small_config, story
 from inner_agent.errors import UserError
 from inner_agent.sandbox import bubblewrap_problem
 from metaopt.cli import app, invoke
+from metaopt.record import running_process
 from metaopt.store import lock
 
 SMALL = {"iterations": 1, "minibatch": 3, "validation": 2}
@@ -283,8 +284,10 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
         os.truncate(tmp_path / "lock", 0)  # as in the moment before the number is written
         assert named in refusal()
         (tmp_path / "lock").unlink()  # somebody tidies up
+        assert running_process(tmp_path) == str(os.getpid())
         assert named in refusal()
         assert named in refusal()
+    assert running_process(tmp_path) is None
     with lock(tmp_path):
         pass
 
