@@ -178,7 +178,7 @@ def test_a_traceback_shows_no_key(tmp_path: Path, start: Start) -> None:
     """A bug of ours, deep in the client: a plain traceback, without anybody's variables."""
     bug = (
         "import inner_agent.llm as llm\n"
-        "def broken(answer, redacted): key = redacted._key; raise KeyError('a bug')\n"
+        "def broken(answer, redacted, *_): key = redacted._key; raise KeyError('a bug')\n"
         "llm._reply = broken\n"
         "from analysis.cli import main; main()\n"
     )
