@@ -12,8 +12,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -367,17 +367,27 @@ def _uncommitted(checkup: Checkup, harness: Harness) -> None:
                     f"git -C {shlex.quote(harness.repo)} commit --all")  # fmt: skip
 
 
+@asynccontextmanager
+async def _paid(checkup: Checkup, config: RunConfig) -> AsyncIterator[Gateway]:
+    """A gateway that keeps nothing, and whose calls the checkup has paid for at the end."""
+    gateway = Gateway(config, CallStore(":memory:"))
+    try:
+        yield gateway
+    finally:
+        checkup.usd += gateway.ledger.total.usd
+        await gateway.close()
+
+
 async def _one_paper(
     checkup: Checkup, config: RunConfig, folder: Path, paper: Paper, harness: Path
 ) -> None:
     limits = config.limits.model_copy(update={"items": min(ITEMS, config.limits.items)})
     short = config.model_copy(update={"limits": limits})
-    gateway = Gateway(short, CallStore(":memory:"))
-    rig = Rig(short, gateway, choose_mode(short), folder / "papers")
+    text = read_paper(paper, short.papers.max_paper_tokens)
     try:
-        rollout = await run_paper(
-            rig, harness, read_paper(paper, short.papers.max_paper_tokens), "doctor", fresh=False
-        )
+        async with _paid(checkup, short) as gateway:
+            rig = Rig(short, gateway, choose_mode(short), folder / "papers")
+            rollout = await run_paper(rig, harness, text, "doctor", fresh=False)
     except (JailFailed, OSError) as e:
         small = short.limits.memory_mb < Limits().memory_mb
         raised = checkup.set("limits.memory_mb", str(Limits().memory_mb))
@@ -386,9 +396,6 @@ async def _one_paper(
     except (UserError, ProviderError, BudgetExhausted) as e:
         checkup.add("one paper", FAIL, str(e), checkup.set("models.ROLE.model", "NAME"))
         return
-    finally:
-        checkup.usd += gateway.ledger.total.usd
-        await gateway.close()
     spent = gateway.ledger.total
     used = f"{spent.calls} calls, {spent.tokens:,} tokens"
     outcome, detail, mend = _judged(checkup, short, rollout.result)
@@ -397,15 +404,12 @@ async def _one_paper(
 
 async def _honeypots(checkup: Checkup, config: RunConfig) -> None:
     """What judge and auditor are worth, by items and answers whose right treatment is known."""
-    gateway = Gateway(config, CallStore(":memory:"))
     try:
-        outcomes = await try_pots(gateway.ask, config, Usage())
+        async with _paid(checkup, config) as gateway:
+            outcomes = await try_pots(gateway.ask, config, Usage())
     except (UserError, ProviderError, BudgetExhausted) as e:
         checkup.add("honeypots", FAIL, str(e), checkup.set("models.auditor.model", "NAME"))
         return
-    finally:
-        checkup.usd += gateway.ledger.total.usd
-        await gateway.close()
     wrong, right = list(missed(outcomes)), sum(o.right for o in outcomes)
     detail = f"judge and auditor treat {right} of {len(outcomes)} rightly"
     if wrong:

@@ -8,7 +8,6 @@ to its end, which is compared with that of one that nobody touched.  Victims: th
 or the harness), or both.  Prints a table in Markdown; exit status 1 if anything was lost.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -35,6 +34,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from fake_openai import FakeOpenAI  # noqa: E402
+from soak.command import command  # noqa: E402
 from whole_runs import IN_FLIGHT, Provider, small_config, story  # noqa: E402
 
 from inner_agent.gateway import idempotency_key  # noqa: E402
@@ -342,24 +342,12 @@ def _strike(process: psutil.Process) -> bool:
     return True
 
 
-def main() -> int:
-    """Parse the arguments, run the campaign, print its table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--what", choices=["run", "generate"], default="run")
-    options = parser.parse_args()
-    began = time.monotonic()
+def play(what: str, seed: int, kills: int) -> Tally:
+    """A campaign in a folder of its own, behind a provider of its own."""
     with tempfile.TemporaryDirectory(prefix="metaopt-kill-") as place, FakeOpenAI() as server:
         os.environ["FAKE_KEY"] = server.key
-        campaign = Campaign(options.what, options.seed, Path(place), server)
-        tally = campaign.run(options.kills)
-    print(tally.table(options.seed, options.what))
-    print(f"\n{time.monotonic() - began:.0f} s")
-    for problem in tally.problems:
-        print(problem, file=sys.stderr)
-    return 1 if tally.problems else 0
+        return Campaign(what, seed, Path(place), server).run(kills)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "kills", play))

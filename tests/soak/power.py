@@ -14,7 +14,6 @@ Each rebuilt folder is looked through (what run.db names must be there) and resu
 be that of the run that nobody cut.  Prints a table in Markdown; exit status 1 if anything was lost.
 """
 
-import argparse
 import json
 import os
 import random
@@ -25,7 +24,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -36,6 +34,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
+from soak.command import command  # noqa: E402
 from soak.kill import (  # noqa: E402
     PATIENCE_S,
     Subject,
@@ -449,23 +448,12 @@ def campaign(what: str, seed: int, cuts: int, place: Path) -> Tally:
     return tally
 
 
-def main() -> int:
-    """Parse the arguments, run the campaign, print its table."""
+def play(what: str, seed: int, cuts: int) -> Tally:
+    """A campaign in a folder of its own."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cuts", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--what", choices=["run", "generate"], default="run")
-    options = parser.parse_args()
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="metaopt-power-") as place:
-        tally = campaign(options.what, options.seed, options.cuts, Path(place))
-    print(tally.table(options.seed, options.what))
-    print(f"\n{time.monotonic() - began:.0f} s")
-    for problem in tally.problems:
-        print(problem, file=sys.stderr)
-    return 1 if tally.problems else 0
+        return campaign(what, seed, cuts, Path(place))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(__doc__, "cuts", play))
