@@ -15,8 +15,8 @@ def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin
     """Write the harness that ``wanted`` names below ``folder``, in a folder named by its tree.
 
     ``wanted``: ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a
-    folder with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or
-    commit of ``harness.repo``.  Raises ``UserError`` when it names nothing.
+    folder with a ``harness.py``, ``RUN:NUMBER`` (or another name that ``metaopt.record.find``
+    takes), or a branch or commit of ``harness.repo``.  Raises ``UserError`` when it names nothing.
     """
     source = _source(harness, wanted)
     with (
