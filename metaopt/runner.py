@@ -41,7 +41,7 @@ def run(config: RunConfig, folder: Path) -> Path:
     """
     with stopped_by_full_disk():
         lab = open_lab(config, folder, Monitor())
-    if lab.rig.mode == "none":
+    if lab.rollouts.rig.mode == "none":
         print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
     if opened := opened_text(folder):
         say(f"note: the test papers of this run were {opened}; what is decided from here on isn't"

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inner_agent.durable import open_database, read_database
+from inner_agent.durable import make_folder, open_database, read_database
 from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 
@@ -152,6 +152,15 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def claim(folder: Path) -> Lock:
+    """Make ``folder`` if need be and hold it.  Raises ``UserError`` where that can't be done."""
+    try:
+        make_folder(folder)
+    except OSError as e:
+        raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
+    return lock(folder)
 
 
 def lock(folder: Path) -> Lock:
