@@ -110,13 +110,19 @@ class Rollouts:
 
 
 def freeze_inner(folder: Path, config: RunConfig) -> None:
-    """Keep in ``config.toml`` what rollouts depend on: the outer loop's settings don't count.
+    """Keep in ``config.toml`` what rollouts depend on.  Raises as ``refuse_other_inner`` does."""
+    refuse_other_inner(folder, config)
+    write_files({folder / "config.toml": freeze(_inner(config))})
 
-    Raises ``UserError`` when the folder was begun with another config.
-    """
-    papers = config.papers.model_copy(update={"split": ""})
-    inner = config.model_copy(update={"harness": Harness(), "search": Search(), "papers": papers})
+
+def refuse_other_inner(folder: Path, config: RunConfig) -> None:
+    """Raise ``UserError`` when the folder was begun with another config for its rollouts."""
     path = folder / "config.toml"
     if path.exists():
-        refuse_other_config(path.read_text(encoding="utf-8"), inner, folder)
-    write_files({path: freeze(inner)})
+        refuse_other_config(path.read_text(encoding="utf-8"), _inner(config), folder)
+
+
+def _inner(config: RunConfig) -> RunConfig:
+    """Without the outer loop's settings, of which rollouts are no function."""
+    papers = config.papers.model_copy(update={"split": ""})
+    return config.model_copy(update={"harness": Harness(), "search": Search(), "papers": papers})

@@ -129,6 +129,20 @@ class Store:
         )
         return [(r[0], r[1], PaperResult.model_validate_json(r[2])) for r in rows]
 
+    def finished(self) -> set[tuple[int, str, int, str]]:
+        """(candidate, part, iteration, paper) of every result."""
+        rows = self._db.execute("SELECT candidate, part, iteration, paper FROM results")
+        return set(rows)
+
+    def timed_results(self, part: str) -> Iterator[tuple[int, int, PaperResult, dict[str, float]]]:
+        """Every result of a part, as (candidate, iteration, result, timing)."""
+        rows = self._db.execute(
+            "SELECT candidate, iteration, data, timing FROM results WHERE part = ?", (part,)
+        )
+        for candidate, iteration, data, timing in rows:
+            result = PaperResult.model_validate_json(data)
+            yield candidate, iteration, result, json.loads(timing)
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
