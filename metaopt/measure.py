@@ -19,6 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
@@ -85,6 +88,28 @@ class Measured:
     def simulated(self) -> bool:
         """Was any role played by the simulator?"""
         return self.config.simulated
+
+    def passes(self) -> NDArray[np.float64]:
+        """1 where a rollout passed, else 0, by [arm, repeat, paper].
+
+        A question that another paper's rollout has as well doesn't count, as in validation.
+        """
+        passed = [[set(one.passed) for one in arm] for arm in self.stands]
+        return np.array(
+            [[[p in one for p in self.plan.papers] for one in arm] for arm in passed], dtype=float
+        )
+
+    def numbers(self, of: Callable[[PaperResult], float]) -> NDArray[np.float64]:
+        """A number of each rollout, by [arm, repeat, paper]."""
+        papers, results = self.plan.papers, self.results
+        return np.array(
+            [[[of(one[p]) for p in papers] for one in arm] for arm in results], dtype=float
+        )
+
+    def in_flight(self) -> NDArray[np.float64]:
+        """Calls that were in flight when a rollout began, by [arm, repeat, paper]."""
+        papers, timing = self.plan.papers, self.timing
+        return np.array([[[one[p]["in_flight"] for p in papers] for one in arm] for arm in timing])
 
 
 def part_papers(
