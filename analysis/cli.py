@@ -97,6 +97,58 @@ def aa(
         write_text(json, data)
 
 
+@app.command("test")
+def open_test(
+    run: RunArg,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Rollouts of each harness on each paper.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Open them once more, on record.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what the opening showed.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Open the sealed test papers once, for the best, the baseline and the paper's choice."""
+    from analysis.sealed import as_json, as_text, shown
+    from metaopt.unseal import take_test
+
+    if json:
+        check_target(json, (".json",))
+    if not show:
+        with told_how_to_go_on():
+            take_test(run, repeats, again)
+    found = shown(run)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
+
+
+@app.command()
+def ablate(
+    run: RunArg,
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A number, or best.")],
+    out: Annotated[Path, typer.Option(help="A folder for what is measured.")],
+    papers: Annotated[int | None, typer.Option(min=2, help="The first papers only.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rollouts of each on each paper.")] = 1,
+    part: PartOption = "val",
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Its change to the baseline, not to its parent.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Take back a candidate's change hunk by hunk: which hunks carry its gain?"""
+    from analysis.ablate import as_json, as_text, attribute
+    from metaopt.ablation import take_apart
+
+    if json:
+        check_target(json, (".json",))
+    with told_how_to_go_on():
+        measured = take_apart(run, candidate, out, part, papers, repeats, baseline)
+    found = attribute(measured)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(invoke(app))
