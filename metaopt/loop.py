@@ -25,7 +25,8 @@ from metaopt.integrity import alarm, stand
 from metaopt.lab import Lab
 from metaopt.policy import Paper as PaperPolicy
 from metaopt.policy import Policy
-from metaopt.population import Candidate, best
+from metaopt.population import Candidate
+from metaopt.state import winner
 from metaopt.tree import Tree
 
 
@@ -58,7 +59,7 @@ async def optimize(lab: Lab) -> None:
                 group.create_task(_run(lab, i, policy, parent, history, decided[i]))
     finally:
         state.advance_all()
-        lab.repo.mark_best(best(state.population).commit)
+        lab.repo.mark_best(winner(state).commit)
 
 
 async def try_honeypots(lab: Lab) -> None:

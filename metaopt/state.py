@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metaopt.history import HistoryEntry
-from metaopt.population import Candidate
+from metaopt.population import Candidate, best
 from metaopt.store import Event
 
 STAGES = ("selected", "traced", "diagnosed", "implemented", "validated", "decided")
@@ -21,7 +21,8 @@ class State:
     """``candidates`` by id (rejected ones too), the ``population`` of accepted ones, the history.
 
     ``stages[i]`` has what iteration ``i`` did so far, by event kind; it is dropped once the
-    decision has been taken into the population.
+    decision has been taken into the population.  ``finalists`` is the last re-run of the best, if
+    there was one.
     """
 
     opened: dict[str, Any] | None = None
@@ -30,6 +31,7 @@ class State:
     by_tree: dict[str, int] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
     stages: dict[int, dict[str, Any]] = field(default_factory=dict)
+    finalists: Event | None = None
     advanced: int = 0
 
     def apply(self, event: Event) -> None:
@@ -39,6 +41,8 @@ class State:
             self._join(Candidate(0, None, event.data["commit"], event.data["tree"], "Baseline"))
         else:
             self.stages.setdefault(event.iteration, {})[event.kind] = event.data
+        if event.kind == "finalists":
+            self.finalists = event
 
     def advance(self, to: int) -> None:
         """Take the decisions up to iteration ``to`` into the population, in order."""
@@ -90,6 +94,17 @@ class State:
         self.by_tree.setdefault(candidate.tree, candidate.id)
         if candidate.accepted:
             self.population.append(candidate)
+
+
+def winner(state: State) -> Candidate:
+    """The candidate to take away: chosen among the finalists, or the best while there are none.
+
+    A re-run of finalists says nothing once the run has gone on.
+    """
+    final = state.finalists
+    if final and final.iteration >= state.advanced:
+        return state.candidates[final.data["chosen"]]
+    return best(state.population)
 
 
 def replay(events: Iterable[Event]) -> State:
