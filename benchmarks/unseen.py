@@ -53,7 +53,7 @@ def pair(config: Path, seed: int, papers: int, overrides: list[str]) -> tuple[fl
         run(settings, folder / "run")
         state = replay(Store(folder / "run" / "run.db", readonly=True).events())
         state.advance_all()
-        winner = best(state.population)
+        top = winner(state)
         write_papers(folder / "unseen", papers, UNSEEN_SEED)
         unseen = list(find_papers(folder / "unseen").values())
         repo = HarnessRepo(folder / "run" / "harness.git", settings.harness)

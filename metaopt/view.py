@@ -98,7 +98,7 @@ def _headline(lab: Lab) -> Text:
 
 def _rates(lab: Lab) -> Text:
     """Baseline and best by their averages over all runs; single scores mislead."""
-    top, baseline = best(lab.state.population), lab.state.candidates[0]
+    top, baseline = winner(lab.state), lab.state.candidates[0]
     text = Text(f"baseline {_rate(baseline)}")
     if top.id:
         text.append("   ")
