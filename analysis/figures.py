@@ -9,30 +9,20 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.style import BLUE, DARK, GREY, ORANGE, STYLE, mark_simulated, save
+from analysis.targets import SUFFIXES, check_target
 from inner_agent.errors import UserError
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record
 from metaopt.state import State, replay
 from metaopt.statistics import wilson
 from metaopt.text import one_line
-
-SUFFIXES = (".pdf", ".png", ".svg")
-# Okabe and Ito's colours, told apart by every kind of colour vision.
-BLUE, ORANGE, GREY, DARK = "#0072B2", "#D55E00", "#8C8C8C", "#333333"
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9, "legend.fontsize": 7,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
-    "axes.edgecolor": DARK, "axes.labelcolor": DARK, "text.color": DARK,
-    "xtick.color": DARK, "ytick.color": DARK, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-    "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "metaopt",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +54,16 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
     Raises ``UserError`` for another suffix, for a folder that isn't there, and when nothing has
     been validated yet.
     """
-    _check_target(out, SUFFIXES)
+    check_target(out, SUFFIXES)
     if data:
-        _check_target(data, (".csv",))
+        check_target(data, (".csv",))
     record = open_record(run)
     points = course(record)
     if not any(p.rate is not None for p in points):
         raise UserError(f"{run}: no candidate has been validated yet; see metaopt status {run}")
     with rc_context(STYLE):
         figure = _draw(record, points)
-        _save(figure, out)
+        save(figure, out)
     if data:
         _write(points, data)
     last = points[-1]
@@ -83,13 +73,6 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
         f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
         f" best {_percent(last.best_rate)}, {name}{simulated}"
     )
-
-
-def _check_target(path: Path, suffixes: Sequence[str]) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise UserError(f"{path}: write it as one of {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no folder {path.parent}; make it first")
 
 
 def course(record: RunRecord) -> list[Point]:
@@ -103,13 +86,13 @@ def course(record: RunRecord) -> list[Point]:
 
 def _point(state: State) -> Point:
     entry = state.history[-1]
-    top, baseline = best(state.population), state.candidates[0]
+    top, baseline = best(state.candidates.values()), state.candidates[0]
     best_low, best_high = wilson(top.passes, top.papers)
     baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
     return Point(
         entry.iteration, entry.parent, entry.decision.partition(":")[0], entry.mutant_rate,
         top.id, top.rate if top.papers else None, best_low, best_high,
-        shrunk_rates(state.population)[top.id],
+        shrunk_rates(state.candidates.values())[top.id],
         baseline.rate if baseline.papers else None, baseline_low, baseline_high,
     )  # fmt: skip
 
@@ -134,7 +117,7 @@ def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     axes.set_title(_title(record), loc="left")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=1.8)
     if record.config.simulated:
-        _mark_simulated(axes)
+        mark_simulated(axes)
     return figure
 
 
@@ -180,13 +163,6 @@ def _single_scores(axes: Axes, points: Sequence[Point]) -> None:
         )  # fmt: skip
 
 
-def _mark_simulated(axes: Axes) -> None:
-    axes.text(
-        0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center",
-        fontsize=34, color=DARK, alpha=0.1, fontweight="bold", rotation=18, zorder=1.5,
-    )  # fmt: skip
-
-
 def _title(record: RunRecord) -> str:
     papers = next(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
     name = one_line(record.folder.resolve().name, 24)
@@ -200,16 +176,6 @@ def _top(points: Sequence[Point]) -> float:
     rates = [p.rate for p in points if p.rate is not None]
     highs = [p.best_high for p in points if p.best_rate is not None]
     return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
-
-
-def _save(figure: Figure, out: Path) -> None:
-    suffix = out.suffix.lower()
-    # The same run makes the same file.
-    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
-    try:
-        figure.savefig(out, dpi=300, metadata=metadata)
-    except OSError as e:
-        raise UserError(f"{out}: can't be written ({e.strerror})") from None
 
 
 def _write(points: Sequence[Point], path: Path) -> None:

@@ -58,7 +58,9 @@ class Search:
     finalists: int = 0
     report: int = 0
     choose: Callable[[Sequence[Candidate]], Candidate] = best
-    report_rate: Callable[[Sequence[Candidate], Candidate], float] = lambda cs, c: shrunk_rates(cs)[c.id]
+    report_rate: Callable[[Sequence[Candidate], Candidate], float] = lambda cs, c: shrunk_rates(cs)[
+        c.id
+    ]
 
 
 @dataclass(slots=True)
@@ -114,7 +116,11 @@ def play(search: Search, regime: Regime, seed: int) -> Row:
     most = (VALIDATION if policy.spending.rerun_parent else 0) + VALIDATION + MINIBATCH
     end = VALIDATION * (search.finalists + search.report)
     i = false = 0
-    while (i < search.iterations) if search.iterations else (world.rollouts + most + end <= (search.rollouts or 0)):
+    while (
+        (i < search.iterations)
+        if search.iterations
+        else (world.rollouts + most + end <= (search.rollouts or 0))
+    ):
         i += 1
         choice = policy.choose(candidates, world.rng)
         uses[choice.parent.id] = uses.get(choice.parent.id, 0) + 1
@@ -190,12 +196,19 @@ def main() -> None:
         for s in range(len(searches())):
             t0 = time.time()
             for r in REGIMES:
-                rows = list(pool.map(_one, [(s, r, o.first_seed + k) for k in range(o.seeds)], chunksize=5))
+                rows = list(
+                    pool.map(_one, [(s, r, o.first_seed + k) for k in range(o.seeds)], chunksize=5)
+                )
                 m = {k: np.mean([asdict(x)[k] for x in rows]) for k in asdict(rows[0])}
                 se = np.std([x.true for x in rows]) / len(rows) ** 0.5
-                print(f"{searches()[s].name:22} {r} " + " ".join(f"{k} {v:.3f}" for k, v in m.items()), f"±{se:.3f}", flush=True)
-            print(f"{time.time()-t0:.0f}s")
-    print(f"{time.time()-t:.0f}s")
+                print(
+                    f"{searches()[s].name:22} {r} "
+                    + " ".join(f"{k} {v:.3f}" for k, v in m.items()),
+                    f"±{se:.3f}",
+                    flush=True,
+                )
+            print(f"{time.time() - t0:.0f}s")
+    print(f"{time.time() - t:.0f}s")
 
 
 def _one(job: tuple[int, Regime, int]) -> Row:

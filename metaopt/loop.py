@@ -19,7 +19,7 @@ from inner_agent.papers import Paper
 from inner_agent.run_paper import PaperResult
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
-from metaopt.gate import GateRules, gate
+from metaopt.gate import gate, rules_of
 from metaopt.history import HistoryEntry
 from metaopt.implementer import implement
 from metaopt.integrity import alarm, stand
@@ -29,7 +29,6 @@ from metaopt.population import Candidate, choose_finalist, ranked
 from metaopt.state import winner
 from metaopt.trace import Trace
 from metaopt.tree import Tree
-
 
 CONTROL = "control"  # what the decision on a live control begins with
 
@@ -75,7 +74,7 @@ async def optimize(lab: Lab) -> None:
                     continue
                 group.create_task(_run(lab, i, policy, start(lab, policy, i), decided[i]))
         state.advance_all()
-        if first <= last:
+        if state.advanced == last:
             await rerun_finalists(lab, last)
     finally:
         state.advance_all()
@@ -197,9 +196,7 @@ async def select(lab: Lab, i: int, choice: Choice) -> None:
     lab.monitor.parent(i, choice.parent.id)
 
 
-async def trace(
-    lab: Lab, i: int, parent: Candidate, papers: Sequence[Paper], source: int
-) -> None:
+async def trace(lab: Lab, i: int, parent: Candidate, papers: Sequence[Paper], source: int) -> None:
     """Step 2: run the parent on the training minibatch, keeping its trajectories; or take up what
     iteration ``source`` has of it."""
 
@@ -231,12 +228,7 @@ async def edit(
 ) -> Candidate:
     """Step 4: an agent edits the code; the gate must let the result through."""
     harness, before = lab.config.harness, lab.repo.read(parent.commit)
-    rules = GateRules(
-        editable=harness.editable,
-        fixed=harness.fixed,
-        max_file_bytes=lab.config.search.max_file_kb * 1024,
-        max_tree_bytes=lab.config.search.max_tree_kb * 1024,
-    )
+    rules = rules_of(lab.config)
 
     async def check(tree: Tree) -> list[str]:
         return await gate(tree, before, rules, lab.smoke)
@@ -309,7 +301,7 @@ async def _mutant(lab: Lab, i: int, policy: Policy, choice: Choice, mutant: Cand
     """The mutant on the validation papers, block by block, until it is through or hopeless."""
     block, papers = policy.spending.block, list(lab.split["val"])
     if block:
-        generator(lab, i, "order").shuffle(papers)  # type: ignore[arg-type]
+        generator(lab, i, "order").shuffle(papers)
     block = block or len(papers)
     draws = "/control" if mutant.tree == choice.parent.tree else ""
     results: dict[str, PaperResult] = {}

@@ -207,7 +207,9 @@ def out_of_reach(
     total, seen = np.arange(papers + 1), np.arange(1, len(mutant) + 1)[:, None]
     passed = np.cumsum(mutant)[:, None]
     a, b = PRIOR_PAPERS * rate, PRIOR_PAPERS * (1 - rate)
-    prior = np.exp(_log_choose(papers, total) + betaln(total + a, papers - total + b) - betaln(a, b))
+    prior = np.exp(
+        _log_choose(papers, total) + betaln(total + a, papers - total + b) - betaln(a, b)
+    )
     possible = (total >= passed) & (papers - total >= seen - passed)
     rest = np.clip(total - passed, 0, papers - seen)
     likelihood = np.exp(_log_choose(papers - seen, rest) - _log_choose(papers, total)) * possible
@@ -230,8 +232,6 @@ def _log_choose(n: int | NDArray[np.int_], k: NDArray[np.int_]) -> NDArray[np.fl
     return chosen
 
 
-def _boltzmann(
-    scores: NDArray[np.float64], temperature: float, rng: np.random.Generator
-) -> int:
+def _boltzmann(scores: NDArray[np.float64], temperature: float, rng: np.random.Generator) -> int:
     weights = np.exp((scores - scores.max()) / temperature)
     return int(rng.choice(len(scores), p=weights / weights.sum()))

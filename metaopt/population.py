@@ -70,7 +70,8 @@ class Posterior:
     def sample(self, rng: np.random.Generator, temper: float = 1.0) -> NDArray[np.float64]:
         """One joint draw of the members' logits, its deviation from the mean times ``temper``."""
         noise = rng.standard_normal(len(self.members))
-        return self.logits + temper * solve_triangular(self.factor, noise, trans=1, lower=True)
+        away: NDArray[np.float64] = solve_triangular(self.factor, noise, trans=1, lower=True)
+        return self.logits + temper * away
 
 
 def posterior(candidates: Iterable[Candidate]) -> Posterior:
@@ -119,7 +120,7 @@ def _newton(
     np.add.at(right, parent[leaves], folded * said[leaves])
     precision = np.diag(diagonal)
     precision[kids, mums] = precision[mums, kids] = -tie[1:n]
-    means = cho_solve(cho_factor(precision, lower=True, check_finite=False), right, check_finite=False)
+    means = cho_solve(cho_factor(precision, lower=True), right)
     held = told[n:] + tie[n:]
     rest = (told[n:] * said[leaves] + tie[n:] * means[parent[leaves]]) / held
     return np.concatenate([means, rest]), precision
@@ -154,3 +155,10 @@ def choose_finalist(
         if c.id in reruns:
             c.add_run(c.id, sum(reruns[c.id]), len(reruns[c.id]))
     return next(c for c in ranked(known) if c.id in reruns)
+
+
+def highest_average(candidates: Iterable[Candidate]) -> Candidate:
+    """What the published procedure would report: the highest plain average over all validation
+    runs, the oldest of equals (Autodata, Kulikov et al. 2026, "Meta-Optimization").
+    """
+    return max((c for c in candidates if c.accepted), key=lambda c: (c.rate, -c.id))

@@ -13,6 +13,7 @@ from metaopt.history import HistoryEntry
 from metaopt.population import Candidate, best
 from metaopt.store import Event
 
+
 @dataclass(slots=True)
 class State:
     """``candidates`` by id (rejected ones too), the ``population`` of accepted ones, the history.
@@ -94,7 +95,9 @@ class State:
         made, scores = stages.get("implemented"), stages.get("validated")
         if made and scores:
             if scores["parent"]:
-                self.candidates[entry.parent].add_run(i, sum(scores["parent"]), len(scores["parent"]))
+                self.candidates[entry.parent].add_run(
+                    i, sum(scores["parent"]), len(scores["parent"])
+                )
             if not made.get("control"):
                 accepted = stages["decided"]["accepted"]
                 mutant = Candidate(

@@ -4,7 +4,7 @@ from math import sqrt
 from statistics import NormalDist
 
 
-def wilson(passes: int, papers: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(passes: float, papers: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of ``passes`` out of ``papers``, in [0, 1]; (0, 1) of none.
 
     It speaks for further rollouts on papers like these.  Runs that repeat the same papers count

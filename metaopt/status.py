@@ -8,7 +8,7 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
-from metaopt.population import best, shrunk_rates
+from metaopt.population import shrunk_rates
 from metaopt.record import (
     RunRecord,
     open_record,
@@ -17,6 +17,8 @@ from metaopt.record import (
     stop_reason,
     usage,
 )
+from metaopt.sealed import opened_text, openings
+from metaopt.state import winner
 from metaopt.text import (
     amount,
     dollars,
@@ -49,6 +51,8 @@ def summary(folder: Path) -> str:
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
+    if opened := opened_text(folder):
+        pairs.append(("test", opened))
     head = record.folder.resolve().name
     if record.config.simulated:
         head += f"   {SIMULATED}"
@@ -91,6 +95,8 @@ def _state(record: RunRecord, decided: int) -> str:
             return "finished"
         reason = stop_reason(record.folder)
         return f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
+    if any(not opening.finished for opening in openings(record.folder)):
+        return f"process {process} is on its test papers"
     doing = [
         f"{i} {DOING.get(list(stages)[-1], '')}"
         for i, stages in sorted(record.stages.items())
@@ -124,17 +130,19 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
 
 
 def _best(record: RunRecord) -> str:
-    top = best(record.state.population)
+    top = winner(record.state)
     if top.id == 0:
         return "still the baseline"
-    shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
+    shrunk = (
+        f"{shrunk_rates(record.state.candidates.values())[top.id]:.1%} shrunk towards its relatives'"
+    )
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
     return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
 
 
 def _audit(record: RunRecord) -> str:
     """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
-    top = best(record.state.population)
+    top = winner(record.state)
     told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
     names = ("baseline", f"candidate {top.id}")
     lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
@@ -182,7 +190,7 @@ def _next_commands(record: RunRecord) -> list[str]:
         commands["what was tried"] = f"metaopt show {folder}"
     if any(d.mutant_rate is not None for d in record.decisions):
         commands["the figure"] = f"metaopt plot {folder} --out F.png"
-    if best(record.state.population).id:
+    if winner(record.state).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
     if len(record.decisions) < record.config.search.iterations:

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from metaopt.lab import Lab
 from metaopt.monitor import PAUSED, Active
-from metaopt.population import Candidate, best
+from metaopt.population import Candidate
+from metaopt.state import winner
 from metaopt.text import amount, clean, dollars, duration
 
 OTHER_LINES = 5  # of the view, beside one for each iteration under way
