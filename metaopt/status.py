@@ -133,7 +133,8 @@ def _best(record: RunRecord) -> str:
     top = winner(record.state)
     if top.id == 0:
         return "still the baseline"
-    shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
+    rate = shrunk_rates(record.state.candidates.values())[top.id]
+    shrunk = f"{rate:.1%} shrunk towards its relatives'"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
     return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
 

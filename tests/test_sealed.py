@@ -24,7 +24,7 @@ from metaopt.repo import HarnessRepo
 from metaopt.runner import Stopped
 from metaopt.runner import run as start
 from metaopt.sealed import openings
-from metaopt.store import Store, lock
+from metaopt.store import Event, Store, lock
 
 ROOT = Path(__file__).parent.parent
 PAPERS = 6
@@ -34,7 +34,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three iterations, made by hand: 1 was good twice, 2 was lucky in its only run."""
+    """Three iterations, made by hand: 2 was lucky in its only run, the finalists' re-run chose 1."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = _config(tmp_path_factory.mktemp("input"))
     with made_run(folder, config) as (repo, store):
@@ -46,6 +46,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decided(store, repo, BEST, good, 0, (1, 15))
         decided(store, repo, PAPER, lucky, 0, (1, 16))
         decided(store, repo, 3, bad, BEST, (14, 2), accepted=False)
+        store.append(Event(3, "finalists", {"candidates": [BEST, PAPER], "chosen": BEST}))
     return folder
 
 
