@@ -34,7 +34,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three iterations, made by hand: 2 was lucky in its only run, the finalists' re-run chose 1."""
+    """Three iterations, made by hand: 2 was lucky once, the finalists' re-run chose 1."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = _config(tmp_path_factory.mktemp("input"))
     with made_run(folder, config) as (repo, store):
