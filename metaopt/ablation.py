@@ -18,7 +18,7 @@ from metaopt.config import RunConfig
 from metaopt.gate import gate, rules_of
 from metaopt.harnesses import Source
 from metaopt.hunks import Group, Hunk, runnable_groups, split_diff, take_back
-from metaopt.measure import Measured, measure_open, part_papers, refuse_other_folder
+from metaopt.measure import Measured, measure_open, part_papers
 from metaopt.population import Candidate
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
@@ -59,7 +59,6 @@ def take_apart(
     if candidate.parent is None:
         raise UserError("the baseline differs from nothing; name another candidate")
     against = find(record, "0" if baseline else str(candidate.parent)).made()
-    refuse_other_folder(out)
     papers = part_papers(config, out, part, limit)
     with _scratch_repository(record, candidate) as repo:
         before, after = repo.read(against.commit), repo.read(candidate.commit)

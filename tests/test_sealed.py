@@ -225,7 +225,7 @@ def test_nothing_else_gets_at_the_test_papers(tmp_path: Path) -> None:
     assert set(parts) == {"train", "val"}
     assert not sealed & {p.id for papers in parts.values() for p in papers}
     with pytest.raises(UserError, match="sealed"):
-        part_papers(config, tmp_path, "test")
+        part_papers(config, tmp_path / "out", "test")
     users = {
         (path.relative_to(ROOT).as_posix(), name)
         for room in ("inner_agent", "metaopt", "analysis")
