@@ -43,7 +43,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bad = repo.commit(good, repo.read(good) | {"notes.md": b"no luck\n"}, "idle")
         decided(store, repo, BEST, good, 0, (1, 15))
         decided(store, repo, PAPER, lucky, 0, (1, 16))
-        decided(store, repo, 3, bad, BEST, (14, 2), accepted=False)
+        decided(store, repo, 3, bad, BEST, (16, 14), accepted=False)
     return folder
 
 
