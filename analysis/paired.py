@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, ndtr, ndtri, stdtr, stdtrit
-from scipy.stats import binom
+from scipy.special import nctdtr, ndtr, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -48,13 +47,6 @@ def standard_error(d: Floats) -> Floats:
     imagined = np.sqrt(squares / (n + 2) - (total / (n + 2)) ** 2) / np.sqrt(n + 2)
     error: Floats = np.where(np.ptp(d, axis=-1) == 0, imagined, spread)
     return error
-
-
-def p_value(d: Floats) -> Floats:
-    """Two-sided, of no difference on average: what ``interval`` says, as a probability."""
-    n = d.shape[-1]
-    p: Floats = 2 * stdtr(max(1, n - 1), -np.abs(d.mean(-1)) / standard_error(d))
-    return p
 
 
 def resamples(papers: int, count: int = RESAMPLES, seed: int = SEED) -> Floats:
@@ -144,6 +136,13 @@ class Components:
             return None
         return max(0.0, self.between) + self.within / repeats
 
+    def half_width(self, papers: int, repeats: int) -> float | None:
+        """Of the 95 % interval that so many papers and repeats would give, about."""
+        variance = self.variance(repeats)
+        if variance is None or papers < 2:
+            return None
+        return float(stdtrit(papers - 1, 0.975) * np.sqrt(variance / papers))
+
     @property
     def reliability(self) -> float | None:
         """How much of what papers seem to differ by is theirs, in [0, 1]; the rest is luck."""
@@ -201,13 +200,12 @@ def repeats_needed(
     found: Components, difference: float, level: float = 0.05, wanted: float = 0.8
 ) -> int | None:
     """The fewest repeats on these papers that do; ``None`` where no number would, or unknown."""
-    if found.between is None or found.within is None:
-        return None
-    between, within = max(0.0, found.between), found.within
 
     def enough(repeats: int) -> bool:
-        variance = max(between + within / repeats, 1e-12)
-        return power(difference, variance, found.papers, level) >= wanted
+        variance = found.variance(repeats)
+        return variance is not None and (
+            power(difference, max(variance, 1e-12), found.papers, level) >= wanted
+        )
 
     return _fewest(enough)
 
@@ -224,27 +222,3 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def sign_flip_power(
-    difference: float, square: float, papers: int, repeats: int, level: float = 0.05
-) -> float:
-    """How often ``sign_flip`` would give p <= ``level``, were the true difference so large.
-
-    ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
-    papers on which the two disagree, and the power is exact: that of McNemar's test, summed over
-    how many papers disagree.  With several it is normal, with the correction for whole numbers.
-    """
-    difference = abs(difference)
-    if repeats == 1:
-        disagree = max(square, difference)
-        if disagree == 0:
-            return 0.0
-        many = np.arange(papers + 1)
-        needed = binom.isf(level / 2, many, 0.5) + 1  # the fewest one way that are significant
-        caught = binom.sf(needed - 1, many, (1 + difference / disagree) / 2)
-        return float((binom.pmf(many, papers, disagree) * caught).sum())
-    square = max(square, difference**2)
-    spread = max(square - difference**2, 1e-12)
-    needed = ndtri(1 - level / 2) * np.sqrt(square / papers) + 1 / (papers * repeats)
-    return float(ndtr((difference - needed) / np.sqrt(spread / papers)))
