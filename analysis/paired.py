@@ -84,23 +84,26 @@ def ratio_interval(cost: Floats, passed: Floats, weights: Floats) -> tuple[float
     return (float(value) if passed.sum() else np.inf), float(low), float(high)
 
 
-def sign_flip(counts: NDArray[np.int64]) -> float:
-    """Exact two-sided p of the per-paper differences (in repeats passed) under sign flips.
+def sign_flip(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Two-sided exact p and mid-p of per-paper differences (in repeats passed) under sign flips.
 
     Tested: on each paper, the two harnesses are as likely to differ by this much one way as the
     other (Fisher 1935, "The Design of Experiments", chapter III).  With one repeat it is McNemar's
     exact test: a fair coin for each paper that only one of the two passed.  All 2^papers flips are
-    counted, by adding up whole numbers paper by paper.
+    counted, by adding up whole numbers paper by paper.  The mid-p counts what is just as far off
+    by half: the exact p is too cautious where few outcomes are possible (Fagerland, Lydersen and
+    Laake 2013, "The McNemar Test for Binary Matched-Pairs Data").
     """
     sizes = np.abs(counts)
-    reach = int(sizes.sum())
+    reach, seen = int(sizes.sum()), abs(int(counts.sum()))
     chance = np.zeros(2 * reach + 1)
     chance[reach] = 1.0
     for size in sizes[sizes > 0]:
         up, down = np.roll(chance, size), np.roll(chance, -size)
         chance = (up + down) / 2
     sums = np.abs(np.arange(-reach, reach + 1))
-    return float(min(1.0, chance[sums >= abs(int(counts.sum()))].sum()))
+    further, as_far = float(chance[sums > seen].sum()), float(chance[sums == seen].sum())
+    return min(1.0, further + as_far), min(1.0, further + as_far / 2)
 
 
 def holm(p: Floats) -> Floats:
