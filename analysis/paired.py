@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, ndtr, ndtri, stdtrit
-from scipy.stats import binom
+from scipy.special import gammaln, nctdtr, ndtr, stdtrit, xlog1py, xlogy
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 9_999
 SEED = 0  # of the bootstrap: the same results give the same interval
+EXACT = 400  # papers for which a power is summed over all outcomes
 MOST = 100_000  # papers or repeats; whoever needs more needs something else
 
 
@@ -85,23 +85,26 @@ def ratio_interval(cost: Floats, passed: Floats, weights: Floats) -> tuple[float
     return (float(value) if passed.sum() else np.inf), float(low), float(high)
 
 
-def sign_flip(counts: NDArray[np.int64]) -> float:
-    """Exact two-sided p of the per-paper differences (in repeats passed) under sign flips.
+def sign_flip(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Two-sided exact p and mid-p of per-paper differences (in repeats passed) under sign flips.
 
     Tested: on each paper, the two harnesses are as likely to differ by this much one way as the
     other (Fisher 1935, "The Design of Experiments", chapter III).  With one repeat it is McNemar's
     exact test: a fair coin for each paper that only one of the two passed.  All 2^papers flips are
-    counted, by adding up whole numbers paper by paper.
+    counted, by adding up whole numbers paper by paper.  The mid-p counts what is just as far off
+    by half: the exact p is too cautious where few outcomes are possible (Fagerland, Lydersen and
+    Laake 2013, "The McNemar Test for Binary Matched-Pairs Data").
     """
     sizes = np.abs(counts)
-    reach = int(sizes.sum())
+    reach, seen = int(sizes.sum()), abs(int(counts.sum()))
     chance = np.zeros(2 * reach + 1)
     chance[reach] = 1.0
     for size in sizes[sizes > 0]:
         up, down = np.roll(chance, size), np.roll(chance, -size)
         chance = (up + down) / 2
     sums = np.abs(np.arange(-reach, reach + 1))
-    return float(min(1.0, chance[sums >= abs(int(counts.sum()))].sum()))
+    further, as_far = float(chance[sums > seen].sum()), float(chance[sums == seen].sum())
+    return min(1.0, further + as_far), min(1.0, further + as_far / 2)
 
 
 def holm(p: Floats) -> Floats:
@@ -228,22 +231,30 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
 def sign_flip_power(
     difference: float, square: float, papers: int, repeats: int, level: float = 0.05
 ) -> float:
-    """How often ``sign_flip`` would give p <= ``level``, were the true difference so large.
+    """How often ``sign_flip`` would give mid-p <= ``level``, were the true difference so large.
 
     ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
     papers on which the two disagree, and the power is exact: that of McNemar's test, summed over
-    how many papers disagree.  With several it is normal, with the correction for whole numbers.
+    how many papers disagree.  With several, or more than ``EXACT`` papers, it is nearly
+    the t test's.
     """
     difference = abs(difference)
-    if repeats == 1:
+    if repeats == 1 and papers <= EXACT:
         disagree = max(square, difference)
         if disagree == 0:
             return 0.0
-        many = np.arange(papers + 1)
-        needed = binom.isf(level / 2, many, 0.5) + 1  # the fewest one way that are significant
-        caught = binom.sf(needed - 1, many, (1 + difference / disagree) / 2)
-        return float((binom.pmf(many, papers, disagree) * caught).sum())
-    square = max(square, difference**2)
-    spread = max(square - difference**2, 1e-12)
-    needed = ndtri(1 - level / 2) * np.sqrt(square / papers) + 1 / (papers * repeats)
-    return float(ndtr((difference - needed) / np.sqrt(spread / papers)))
+        many, wins = np.ogrid[: papers + 1, : papers + 1]
+        mid = _binomial(many, wins, 0.5)
+        mid = np.cumsum(mid[:, ::-1], axis=1)[:, ::-1] - mid / 2  # of so many wins or more
+        up = _binomial(many, wins, (1 + difference / disagree) / 2)
+        caught = np.where((2 * mid <= level) & (2 * wins > many), up, 0).sum(1)
+        return float(_binomial(np.array(papers), many[:, 0], disagree) @ caught)
+    return power(difference, max(square - difference**2, 1e-12), papers, level)
+
+
+def _binomial(n: NDArray[np.int64], k: NDArray[np.int64], p: float) -> Floats:
+    """The chance of ``k`` of ``n``, 0 where ``k`` is more."""
+    inside = np.where(k <= n, k, 0)
+    ways = gammaln(n + 1) - gammaln(inside + 1) - gammaln(n - inside + 1)
+    chance = np.exp(ways + xlogy(inside, p) + xlog1py(n - inside, -p))
+    return np.where(k <= n, chance, 0.0)

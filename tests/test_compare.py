@@ -100,6 +100,12 @@ def test_the_same_text_gets_the_same_reply_whatever_its_arm(made: Path, tmp_path
     assert calls(out) < calls(made)
 
 
+def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--papers", "2", "--repeats", "1", "--set", "limits.items=1")
+    assert run(tmp_path / "c", *small, arms=("baseline", str(ROOT / "baseline_harness"))) == 0
+    assert "is the same harness as baseline, file by file" in capsys.readouterr().out
+
+
 def test_papers_and_repeats_can_be_added(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "ab"
     shutil.copytree(made, out)
@@ -248,7 +254,8 @@ def test_better_and_worse_are_told_apart(recorded: Callable[..., Comparison]) ->
     assert "h2 is worse than h0" in said
     assert found.pairs[0].change.low > 0 > found.pairs[1].change.high
     for pair in found.pairs:
-        assert pair.p_exact <= pair.p_holm <= 0.05
+        assert pair.p_mid <= pair.p_exact <= 0.05
+        assert pair.p_mid <= pair.p_holm <= 0.05
     assert found.modes["end: passed"] == tuple(arm.passed for arm in found.arms)
     assert found.pairs[0].modes["end: passed"].difference == found.pairs[0].change.difference
 
