@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from metaopt.chance import Papers, accepted, known_papers, number_of
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import RunRecord
+from metaopt.statistics import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,12 @@ def against_luck(record: RunRecord, controls: bool) -> AgainstLuck:
             rate = min(max(rates[stages["selected"]["parent"]], 0.01), 0.99)
             chances.append(accepted(papers, rate))
     return AgainstLuck(len(chances), let_in, *number_of(chances))
+
+
+def luck_text(found: AgainstLuck) -> str:
+    """On one line, with the 95 % interval of the share that was accepted."""
+    low, high = wilson(found.accepted, found.tried)
+    return (
+        f"{found.accepted} of {found.tried} accepted [{low:.0%} to {high:.0%}];"
+        f" {found.expected:.1f} ± {found.spread:.1f} expected of edits that change nothing"
+    )
