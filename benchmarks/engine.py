@@ -89,10 +89,6 @@ class StubLab(Lab):
                 done[paper.id] = result
         return done
 
-    def traces(self, i: int, candidate: Candidate, papers: Sequence[Paper]) -> list[Any]:
-        """None: the analyzer is a stub."""
-        return []
-
 
 async def _analyze(ask: object, traces: object, history: object, *rest: object) -> Diagnosis:
     mode = FailureMode(name=TEXT, share=0.4, evidence=(TEXT, TEXT), papers=("paper-1", "paper-2"))
@@ -116,8 +112,9 @@ def _lab(folder: Path, config: RunConfig, monitor: Monitor) -> Lab:
     store.append(opened)
     split = {"train": _papers("train", 50), "val": _papers("val", 25), "test": []}
     nothing: Any = SimpleNamespace(ask=None)
+    rollouts: Any = SimpleNamespace(traces=lambda *_: [])  # the analyzer is a stub
     return StubLab(
-        folder, config, store, replay([opened]), cast(HarnessRepo, NoGit()), nothing, nothing,
+        folder, config, store, replay([opened]), cast(HarnessRepo, NoGit()), nothing, rollouts,
         split, _papers("honeypot", 2), cast(Any, _no_problems), monitor, nothing,
     )  # fmt: skip
 

@@ -111,11 +111,11 @@ async def generate(
     results: Results,
     folder: Path,
     tally: Tally,
-    progress: Callable[[], None],
+    progress: Callable[[PaperResult], None],
 ) -> None:
     """Run the harness on every paper that is owed, ``limits.rollouts_in_flight`` at a time.
 
-    ``tally`` and ``progress`` (called after each paper) say how far it is.  Raises (in an
+    ``tally`` and ``progress`` (told of each paper) say how far it is.  Raises (in an
     ``ExceptionGroup``) ``ProviderError`` when an endpoint keeps failing and ``BudgetExhausted``;
     what is done stays done, and ``items.jsonl`` holds all of it.
     """
@@ -132,12 +132,12 @@ async def generate(
 
 async def _worker(
     rig: Rig, origin: Origin, owed: Iterator[Paper], results: Results, folder: Path, tally: Tally,
-    progress: Callable[[], None],
+    progress: Callable[[PaperResult], None],
 ) -> None:  # fmt: skip
     for paper in owed:
         result = results.get(paper) or await _one(rig, origin, paper, results, folder)
         tally.add(result)
-        progress()
+        progress(result)
 
 
 async def _one(

@@ -5,38 +5,30 @@ harness made them), ``calls.db``, and ``cache/``, which can be deleted.
 """
 
 import json
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
 from inner_agent.calls import CallStore
-from inner_agent.durable import make_folder, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.generate import Origin, Results, Tally, generate, write_json
 from inner_agent.papers import Paper
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
-from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
+from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of, remove_caches
-from metaopt.runner import run_until_stopped, say, stopped_by_full_disk, within_wall_time
-from metaopt.store import lock
-from metaopt.text import amount, clean, dollars, duration
+from metaopt.progress import Progress, run_watched
+from metaopt.rollouts import freeze_inner
+from metaopt.runner import stopped_by_full_disk
+from metaopt.store import claim
+from metaopt.text import amount, dollars
 
-LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """A data set being made."""
 
@@ -46,22 +38,6 @@ class Job:
     papers: list[Paper]
     results: Results
     tally: Tally
-    started: float = field(default_factory=time.monotonic)
-    first: int = 0
-
-    def line(self) -> str:
-        """How it stands, on one line."""
-        tally, total = self.tally, self.rig.gateway.ledger.total
-        text = f"{tally.done}/{tally.papers} papers, {tally.passed} passed"
-        text += f", {amount(total.calls)} calls, {dollars(total.usd)}"
-        if self.rig.gateway.replayed:
-            text += f", {amount(self.rig.gateway.replayed)} replayed"
-        fresh = tally.done - self.first
-        if fresh > 0 and tally.done < tally.papers:
-            pace = (time.monotonic() - self.started) / fresh
-            text += f", about {duration(pace * (tally.papers - tally.done))} left"
-        text = "; ".join([text, *map(clean, self.rig.gateway.pauses)])
-        return ("SIMULATED  " if self.rig.config.simulated else "") + text
 
 
 def make_dataset(
@@ -73,13 +49,9 @@ def make_dataset(
     only.  Raises ``UserError`` and ``Stopped`` as ``metaopt.runner.run`` does.
     """
     mode = choose_mode(config)
-    try:
-        make_folder(folder)
-    except OSError as e:
-        raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
     with stopped_by_full_disk(), ExitStack() as held:
-        held.enter_context(lock(folder))
-        _freeze_config(folder, config)
+        held.enter_context(claim(folder))
+        freeze_inner(folder, config)
         remove_caches(folder / "cache" / "harness", folder / "cache" / "papers")
         origin = export_harness(config.harness, wanted, folder / "cache" / "harness")
         _freeze_harness(folder, origin)
@@ -88,8 +60,12 @@ def make_dataset(
         results = held.enter_context(closing(Results(folder / "results.db")))
         rig = Rig(config, Gateway(config, calls), mode, folder / "cache" / "papers")
         job = Job(folder, rig, origin, papers, results, Tally(len(papers)))
-        job.first = sum(results.get(paper) is not None for paper in papers)
-        run_until_stopped(_watched(job))
+        first = sum(results.get(paper) is not None for paper in papers)
+        progress = Progress(rig.gateway, config.simulated, "papers", len(papers), first)
+        run_watched(
+            progress,
+            lambda: generate(rig, origin, papers, results, folder, job.tally, progress.add),
+        )
         return summary(job)
 
 
@@ -113,48 +89,6 @@ def summary(job: Job) -> str:
     if job.rig.config.simulated:
         lines.insert(0, "SIMULATED: these items say nothing about real models")
     return "\n".join(lines)
-
-
-async def _watched(job: Job) -> None:
-    try:
-        with _shown(job) as progress:
-            async with within_wall_time(job.rig.gateway):
-                await generate(
-                    job.rig, job.origin, job.papers, job.results, job.folder, job.tally, progress
-                )
-    finally:
-        await job.rig.gateway.close(say)
-
-
-@contextmanager
-def _shown(job: Job) -> Iterator[Callable[[], None]]:
-    """Show ``job.line()``: redrawn on a terminal, else as plain lines now and then."""
-    console = Console(stderr=True)
-    job.rig.gateway.tell(lambda line: console.print(Text(clean(line)), soft_wrap=True))
-    if console.is_terminal:
-        with Live(get_renderable=lambda: Text(job.line()), console=console, refresh_per_second=4):
-            yield lambda: None
-        return
-    printed = job.started
-
-    def progress() -> None:
-        nonlocal printed
-        now = time.monotonic()
-        if now - printed >= LINE_EVERY_S:
-            printed = now
-            print(job.line(), file=sys.stderr, flush=True)
-
-    yield progress
-
-
-def _freeze_config(folder: Path, config: RunConfig) -> None:
-    """Keep what the items depend on: the outer loop's settings don't count."""
-    papers = config.papers.model_copy(update={"split": ""})
-    inner = config.model_copy(update={"harness": Harness(), "search": Search(), "papers": papers})
-    path = folder / "config.toml"
-    if path.exists():
-        refuse_other_config(path.read_text(encoding="utf-8"), inner, folder)
-    write_files({path: freeze(inner)})
 
 
 def _freeze_harness(folder: Path, origin: Origin) -> None:

@@ -1,31 +1,90 @@
 """Which harness does somebody mean?  A diff, a folder, a branch, or a run's candidate."""
 
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from inner_agent.errors import UserError
 from inner_agent.generate import Origin
 from metaopt.config import BUILTIN, Harness
-from metaopt.record import find, open_record
+from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo, read_folder
 
 
-def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin:
-    """Write the harness that ``wanted`` names below ``folder``, in a folder named by its tree.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A harness in a repository that is open."""
 
-    ``wanted``: ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a
-    folder with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or
-    commit of ``harness.repo``.  Raises ``UserError`` when it names nothing.
+    repo: HarnessRepo
+    commit: str
+    tree: str
+
+    def export(self, folder: Path) -> Origin:
+        """Write it below ``folder``, in a folder named by its tree."""
+        return Origin(self.repo.export(self.commit, folder, self.tree), self.commit, self.tree)
+
+
+def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin:
+    """Write the harness that ``wanted`` names, as ``open_harnesses`` takes it, below ``folder``."""
+    with open_harnesses(harness, [wanted]) as (source,):
+        return source.export(folder)
+
+
+@contextmanager
+def open_harnesses(harness: Harness, wanted: Sequence[str | None]) -> Iterator[list[Source]]:
+    """The harnesses that ``wanted`` name; their repositories are open while the body runs.
+
+    Each is ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a folder
+    with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or commit
+    of ``harness.repo``.  Raises ``UserError`` when one names nothing.
     """
-    source = _source(harness, wanted)
-    with (
-        tempfile.TemporaryDirectory(prefix="metaopt-harness-") as scratch,
-        closing(HarnessRepo(Path(scratch, "harness.git"), source)) as repo,
-    ):
-        changed = wanted if source is harness else None
-        commit = _changed(repo, Path(changed)) if changed else repo.baseline
-        return Origin(repo.export(commit, folder), commit, repo.tree_id(commit))
+    runs: dict[Path, tuple[RunRecord, HarnessRepo]] = {}
+    with ExitStack() as held:
+
+        def source(name: str | None) -> Source:
+            run, candidate = candidate_of_run(name) or (None, "")
+            if run is None:
+                return _made(held, harness, name)
+            if run not in runs:
+                record = _record(run, candidate)
+                runs[run] = record, held.enter_context(closing(record.repo()))
+            found = find(runs[run][0], candidate).made()
+            return Source(runs[run][1], found.commit, found.tree)
+
+        yield [source(name) for name in wanted]
+
+
+def candidate_of_run(wanted: str | None) -> tuple[Path, str] | None:
+    """Run and candidate where ``wanted`` is of the form ``RUN:CANDIDATE``.
+
+    Raises ``UserError`` for a run without a candidate.
+    """
+    if wanted is None or Path(wanted).is_dir() or _is_diff(wanted):
+        if wanted is not None and Path(wanted, "run.db").is_file():
+            raise UserError(f"harness {wanted}: a run; name its candidate, as in {wanted}:best")
+        return None
+    run, colon, candidate = wanted.rpartition(":")
+    return (Path(run), candidate) if colon else None  # no branch's name has one
+
+
+def _made(held: ExitStack, harness: Harness, wanted: str | None) -> Source:
+    """The configured harness, or a change of it, or another branch, in a scratch repository."""
+    changed = None
+    if wanted is not None and (Path(wanted).is_dir() or _is_diff(wanted)):
+        changed = Path(wanted)
+    elif wanted is not None:
+        if harness.repo == BUILTIN:
+            raise UserError(
+                f"harness {wanted}: no such .diff, folder or RUN:CANDIDATE; a branch needs"
+                " harness.repo in the config"
+            )
+        harness = harness.model_copy(update={"ref": wanted})
+    scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="metaopt-harness-"))
+    repo = held.enter_context(closing(HarnessRepo(Path(scratch, "harness.git"), harness)))
+    commit = _changed(repo, changed) if changed else repo.baseline
+    return Source(repo, commit, repo.tree_id(commit))
 
 
 def _changed(repo: HarnessRepo, change: Path) -> str:
@@ -35,38 +94,16 @@ def _changed(repo: HarnessRepo, change: Path) -> str:
     return repo.apply(repo.baseline, change.read_bytes(), change.name)
 
 
-def _source(harness: Harness, wanted: str | None) -> Harness:
-    """Where to fetch from: ``harness`` itself when ``wanted`` is a change of it (or nothing)."""
-    if wanted is not None and Path(wanted, "run.db").is_file():
-        raise UserError(f"--harness {wanted}: a run; name its candidate, as in {wanted}:best")
-    if wanted is None or Path(wanted).is_dir() or _is_diff(wanted):
-        return harness
-    run, colon, candidate = wanted.rpartition(":")
-    if colon:  # no branch's name has one
-        return _of_run(Path(run), candidate)
-    if harness.repo == BUILTIN:
-        raise UserError(
-            f"--harness {wanted}: no such .diff, folder or RUN:CANDIDATE; a branch needs"
-            " harness.repo in the config"
-        )
-    return harness.model_copy(update={"ref": wanted})
-
-
 def _is_diff(wanted: str) -> bool:
     path = Path(wanted)
     if path.suffix not in (".diff", ".patch"):
         return False
     if not path.is_file():
-        raise UserError(f"--harness {wanted}: no such file")
+        raise UserError(f"harness {wanted}: no such file")
     return True
 
 
-def _of_run(run: Path, candidate: str) -> Harness:
-    """``ref`` is as ``metaopt.repo`` names it."""
+def _record(run: Path, candidate: str) -> RunRecord:
     if not (run / "run.db").is_file():
-        raise UserError(f"--harness {run}:{candidate}: {run} isn't a run")
-    record = open_record(run)
-    repo, ref = (run / "harness.git").resolve(), find(record, candidate).made().id
-    return record.config.harness.model_copy(
-        update={"repo": str(repo), "ref": f"refs/candidates/{ref}", "patch": ""}
-    )
+        raise UserError(f"harness {run}:{candidate}: {run} isn't a run")
+    return open_record(run)

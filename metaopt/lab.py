@@ -5,7 +5,6 @@ that can be deleted (trees/, papers/, honeypots/, synthetic-*/, smoke/).
 """
 
 import asyncio
-import json
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
@@ -16,26 +15,25 @@ from typing import Any
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
-from inner_agent.durable import make_folder, sync_folders, sync_tree, write_files
+from inner_agent.durable import sync_folders, sync_tree, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.honeypots import write_papers as write_honeypots
 from inner_agent.llm import LLM
-from inner_agent.papers import MANIFEST, Paper, file_name, find_papers, read_paper
-from inner_agent.patience import with_patience
-from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
-from inner_agent.sandbox import choose_mode, precompile
+from inner_agent.papers import MANIFEST, Paper, find_papers
+from inner_agent.run_paper import PaperResult, Rig
+from inner_agent.sandbox import choose_mode
 from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
 from metaopt.config import RunConfig, freeze, refuse_other_config
 from metaopt.monitor import Monitor
 from metaopt.population import Candidate
 from metaopt.repo import HarnessRepo
+from metaopt.rollouts import Draw, Rollouts
 from metaopt.smoke import Smoke
 from metaopt.splits import read_split
 from metaopt.state import State, replay
-from metaopt.store import Event, Lock, Store, lock
-from metaopt.trace import Trace
+from metaopt.store import Event, Lock, Store, claim
 
 
 @dataclass(slots=True)
@@ -48,18 +46,13 @@ class Lab:
     state: State
     repo: HarnessRepo
     gateway: Gateway
-    rig: Rig
+    rollouts: Rollouts
     split: dict[str, list[Paper]]
     honeypots: list[Paper]
     smoke: Smoke
     monitor: Monitor
     held: Lock
-    slots: asyncio.Semaphore = field(init=False)
-    compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     trying: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.config.limits.rollouts_in_flight)
 
     async def once(
         self, i: int, kind: str, work: Callable[[], Awaitable[dict[str, Any]]]
@@ -77,51 +70,15 @@ class Lab:
         self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper]
     ) -> dict[str, PaperResult]:
         """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
-        done = self.store.results(candidate.id, part, i)
-        async with asyncio.TaskGroup() as group:
-            for paper in papers:
-                if paper.id in done:
-                    self.monitor.paper_done(i)
-                else:
-                    group.create_task(self._rollout(i, candidate, part, paper, done))
-        return {p.id: done[p.id] for p in papers}
-
-    async def _export(self, candidate: Candidate) -> Path:
-        harness = self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
-        async with self.compiling:
-            if not (harness / "__pycache__").exists():
-                await precompile(self.rig.mode, harness, self.config.limits)
-        return harness
-
-    async def _rollout(
-        self, i: int, candidate: Candidate, part: str, paper: Paper, done: dict[str, PaperResult]
-    ) -> None:
         sample = f"{candidate.tree[:16]}/{part}/{i}"
-        text = read_paper(paper, self.config.papers.max_paper_tokens)
+        draw = Draw(candidate.id, part, i, sample, fresh=part != "train")
 
-        async def work() -> Rollout:
-            harness = await self._export(candidate)  # a cache: somebody may have tidied up
-            return await run_paper(self.rig, harness, text, sample, fresh=part != "train")
+        def export() -> Path:
+            return self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
 
-        async with self.slots:
-            rollout = await with_patience(work)
-        path = self.trajectory_path(i, candidate.id, part, paper.id)
-        told = json.dumps(rollout.trajectory, ensure_ascii=False)
-        # Before the result: what is recorded as done has its trajectory on disk.
-        await asyncio.to_thread(write_files, {path: told})
-        self.store.put_result(candidate.id, part, i, rollout.result, rollout.timing)
-        done[paper.id] = rollout.result
-        self.monitor.paper_done(i)
-
-    def traces(self, i: int, candidate: Candidate, papers: Sequence[Paper]) -> list[Trace]:
-        """The trajectories of one training evaluation, in the papers' order."""
-        paths = [(p, self.trajectory_path(i, candidate.id, "train", p.id)) for p in papers]
-        return [Trace(p.id, json.loads(path.read_text(encoding="utf-8"))) for p, path in paths]
-
-    def trajectory_path(self, i: int, candidate: int, part: str, paper: str) -> Path:
-        """Where one rollout's trajectory lies; paper ids may hold any character."""
-        name = f"{file_name(paper)}.{i}.json"
-        return self.folder / "trajectories" / str(candidate) / part / name
+        return await self.rollouts.evaluate(
+            draw, export, papers, lambda: self.monitor.paper_done(i)
+        )
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
         """Wait for the calls in flight, as ``Gateway.close`` does, and release everything."""
@@ -145,12 +102,8 @@ def open_lab(
     papers or split don't fit, or when real endpoints would run without a jail.
     """
     mode, folder = choose_mode(config), folder.absolute()
-    try:
-        make_folder(folder)
-    except OSError as e:
-        raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
     with ExitStack() as undo:
-        held = undo.enter_context(lock(folder))
+        held = undo.enter_context(claim(folder))
         frozen = folder / "config.toml"
         if frozen.exists():
             _check_whole(folder)
@@ -169,11 +122,12 @@ def open_lab(
         # Last: a run that never opened holds nobody to its config.
         write_files({frozen: freeze(config)})
         monitor.iterations = config.search.iterations
-        rig = Rig(config, gateway, mode, folder / "papers")
+        rollouts = Rollouts(folder, Rig(config, gateway, mode, folder / "papers"), store)
         smoke = Smoke(mode, config.limits, folder / "smoke")
         undo.pop_all()
         return Lab(
-            folder, config, store, state, repo, gateway, rig, split, pots, smoke, monitor, held
+            folder, config, store, state, repo, gateway, rollouts, split, pots, smoke, monitor,
+            held,
         )  # fmt: skip
 
 

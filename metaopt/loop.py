@@ -81,7 +81,7 @@ def _prove_auditor(lab: Lab) -> None:
     without a verdict is the item's doing and no sign of a wrong setting."""
     tried = lab.state.done(0, "honeypots") or {"outcomes": []}
     if any(o["said"] == STANDS for o in tried["outcomes"]):
-        lab.rig.proven.add("auditor")
+        lab.rollouts.rig.proven.add("auditor")
 
 
 async def _run(
@@ -143,7 +143,7 @@ async def diagnose(
 
     async def work() -> dict[str, Any]:
         lab.monitor.stage(i, "analyzing")
-        traces = lab.traces(i, parent, papers)
+        traces = lab.rollouts.traces(i, parent.id, "train", papers)
         settings = lab.config.search.analyzer
         found = await analyze(lab.gateway.ask, traces, history, f"{i}", settings)
         return found.model_dump(mode="json")

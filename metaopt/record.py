@@ -19,6 +19,8 @@ from metaopt.repo import HarnessRepo
 from metaopt.state import State, replay
 from metaopt.store import Event, Store, owner_of
 
+ARMS = "arms.json"  # what a measurement outside of a run compares
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -69,6 +71,8 @@ def open_record(folder: Path) -> RunRecord:
     if not database.is_file():
         if (folder / "results.db").is_file():
             raise UserError(f"{folder}: a data set of metaopt generate, not a run; see items.jsonl")
+        if (folder / ARMS).is_file():
+            raise UserError(f"{folder}: made by metaopt compare, aa or test; it isn't a run")
         raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
     try:
         with closing(Store(database, readonly=True)) as store:

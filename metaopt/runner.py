@@ -40,7 +40,7 @@ def run(config: RunConfig, folder: Path) -> Path:
     """
     with stopped_by_full_disk():
         lab = open_lab(config, folder, Monitor())
-    if lab.rig.mode == "none":
+    if lab.rollouts.rig.mode == "none":
         print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
     note = folder / STOPPED
     note.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inner_agent.durable import open_database, read_database
+from inner_agent.durable import make_folder, open_database, read_database
 from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 
@@ -129,6 +129,20 @@ class Store:
         )
         return [(r[0], r[1], PaperResult.model_validate_json(r[2])) for r in rows]
 
+    def finished(self) -> set[tuple[int, str, int, str]]:
+        """(candidate, part, iteration, paper) of every result."""
+        rows = self._db.execute("SELECT candidate, part, iteration, paper FROM results")
+        return set(rows)
+
+    def timed_results(self, part: str) -> Iterator[tuple[int, int, PaperResult, dict[str, float]]]:
+        """Every result of a part, as (candidate, iteration, result, timing)."""
+        rows = self._db.execute(
+            "SELECT candidate, iteration, data, timing FROM results WHERE part = ?", (part,)
+        )
+        for candidate, iteration, data, timing in rows:
+            result = PaperResult.model_validate_json(data)
+            yield candidate, iteration, result, json.loads(timing)
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -152,6 +166,15 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def claim(folder: Path) -> Lock:
+    """Make ``folder`` if need be and hold it.  Raises ``UserError`` where that can't be done."""
+    try:
+        make_folder(folder)
+    except OSError as e:
+        raise UserError(f"{folder}: can't be made ({e.strerror}); give another --out") from None
+    return lock(folder)
 
 
 def lock(folder: Path) -> Lock:

@@ -106,7 +106,7 @@ def proven_again(run: Path) -> set[str]:
         await lab.close()
 
     asyncio.run(start())
-    return lab.rig.proven
+    return lab.rollouts.rig.proven
 
 
 @pytest.mark.parametrize("llm", [False, True])

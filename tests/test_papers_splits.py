@@ -287,7 +287,7 @@ async def test_two_papers_never_share_a_trajectory_file(tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(json.dumps({"train": ids[:1], "val": ids[1:]}))
     lab = open_lab(load_config(path), tmp_path / "run", Monitor())
     odd = ["a/b", "a_b", "a b", ".a", "a", "x" * 300, "x" * 301, "..", "é"]
-    paths = {lab.trajectory_path(1, 0, "val", name) for name in odd}
+    paths = {lab.rollouts.trajectory_path(1, 0, "val", name) for name in odd}
     await lab.close()
     assert len(paths) == len(odd)
     assert {p.parent for p in paths} == {tmp_path / "run" / "trajectories" / "0" / "val"}

@@ -1,0 +1,95 @@
+"""How far many rollouts outside of a run have come: one line, redrawn or printed now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from inner_agent.gateway import Gateway
+from inner_agent.run_paper import PaperResult
+from metaopt.runner import run_until_stopped, say, within_wall_time
+from metaopt.text import amount, clean, dollars, duration
+
+LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
+
+
+@dataclass(slots=True)
+class Progress:
+    """Rollouts wanted and done, of which ``first`` were there at the start; passed ones."""
+
+    gateway: Gateway
+    simulated: bool
+    what: str
+    wanted: int
+    first: int = 0
+    done: int = 0
+    passed: int = 0
+    started: float = field(default_factory=time.monotonic)
+    show: Callable[[], None] = lambda: None
+
+    def add(self, result: PaperResult) -> None:
+        """Count one."""
+        self.done += 1
+        self.passed += result.passed
+        self.show()
+
+    def line(self) -> str:
+        """How it stands, on one line."""
+        total = self.gateway.ledger.total
+        text = f"{self.done}/{self.wanted} {self.what}, {self.passed} passed"
+        text += f", {amount(total.calls)} calls, {dollars(total.usd)}"
+        if self.gateway.replayed:
+            text += f", {amount(self.gateway.replayed)} replayed"
+        fresh = self.done - self.first
+        if fresh > 0 and self.done < self.wanted:
+            pace = (time.monotonic() - self.started) / fresh
+            text += f", about {duration(pace * (self.wanted - self.done))} left"
+        text = "; ".join([text, *map(clean, self.gateway.pauses)])
+        return ("SIMULATED  " if self.simulated else "") + text
+
+
+def run_watched(progress: Progress, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``work`` to its end with ``progress`` shown, within ``budget.wall_s``.
+
+    The gateway is closed, whatever happens.  Raises ``UserError`` or ``Stopped`` as
+    ``metaopt.runner.run_until_stopped`` does.
+    """
+    run_until_stopped(_watched(progress, work))
+
+
+async def _watched(progress: Progress, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        with _shown(progress):
+            async with within_wall_time(progress.gateway):
+                await work()
+    finally:
+        await progress.gateway.close(say)
+
+
+@contextmanager
+def _shown(progress: Progress) -> Iterator[None]:
+    """Show the line: redrawn on a terminal, else as plain lines now and then."""
+    console = Console(stderr=True)
+    progress.gateway.tell(lambda line: console.print(Text(clean(line)), soft_wrap=True))
+    if console.is_terminal:
+        text = progress.line
+        with Live(get_renderable=lambda: Text(text()), console=console, refresh_per_second=4):
+            yield
+        return
+    printed = progress.started
+
+    def show() -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if now - printed >= LINE_EVERY_S:
+            printed = now
+            print(progress.line(), file=sys.stderr, flush=True)
+
+    progress.show = show
+    yield
