@@ -43,6 +43,17 @@ def power(
     print(tables.as_json(answer) if as_json else tables.as_text(answer))
 
 
+@app.command()
+def report(
+    run: RunArg,
+    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+) -> None:
+    """What a run did and how far to believe it, as text for a colleague."""
+    from analysis.markdown import write_report
+
+    print(write_report(run, out), end="" if out is None else "\n")
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(invoke(app))

@@ -54,6 +54,7 @@ class Search(Strict):
     temperature: PositiveFloat = 0.1
     minibatch: Positive = 10
     validation_papers: Positive | None = None
+    audit_analyzer: Annotated[int, Field(ge=0)] = 0
     analyzer: AgentSettings = AgentSettings()
     implementer: AgentSettings = AgentSettings()
     max_file_kb: Annotated[int, Field(gt=0)] = 256

@@ -26,6 +26,7 @@ from metaopt.lab import Lab
 from metaopt.policy import Paper as PaperPolicy
 from metaopt.policy import Policy
 from metaopt.population import Candidate, best
+from metaopt.predictions import check_predictions
 from metaopt.tree import Tree
 
 
@@ -110,6 +111,7 @@ async def iterate(
         await give_up(lab, i, parent, f"same harness as candidate {twin}", mutant, diagnosis)
         return
     scores = await validate(lab, i, parent, mutant)
+    await check_predictions(lab, i, mutant, papers)
     accepted = policy.admit(sum(scores["parent"]), sum(scores["mutant"]), len(scores["papers"]))
     await decide(lab, i, parent, mutant, diagnosis, scores, accepted)
 

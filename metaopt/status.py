@@ -38,7 +38,7 @@ LUCK = (
 INDENT = 12
 DOING = {  # what comes after the last thing that an iteration recorded
     "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
-    "implemented": "on validation papers", "validated": "deciding",
+    "implemented": "on validation papers", "validated": "deciding", "rerun": "deciding",
 }  # fmt: skip
 
 
