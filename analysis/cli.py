@@ -104,8 +104,9 @@ def open_test(
         int | None, typer.Option(min=1, help="Rollouts of each harness on each paper.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Open them once more, on record.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print what the opening showed.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what the last one showed.")] = False,
     json: JsonOption = None,
+    override: SetOption = None,
 ) -> None:
     """Open the sealed test papers once, for the best, the baseline and the paper's choice."""
     from analysis.sealed import as_json, as_text, shown
@@ -115,7 +116,7 @@ def open_test(
         check_target(json, (".json",))
     if not show:
         with told_how_to_go_on():
-            take_test(run, repeats, again)
+            take_test(run, repeats, again, override or ())
     found = shown(run)
     print(as_text(found))
     if json:
@@ -134,15 +135,18 @@ def ablate(
         bool, typer.Option("--baseline", help="Its change to the baseline, not to its parent.")
     ] = False,
     json: JsonOption = None,
+    override: SetOption = None,
 ) -> None:
     """Take back a candidate's change hunk by hunk: which hunks carry its gain?"""
     from analysis.ablate import as_json, as_text, attribute
     from metaopt.ablation import take_apart
+    from metaopt.config import load_config
 
     if json:
         check_target(json, (".json",))
     with told_how_to_go_on():
-        measured = take_apart(run, candidate, out, part, papers, repeats, baseline)
+        config = load_config(run / "config.toml", override) if override else None
+        measured = take_apart(run, candidate, out, part, papers, repeats, baseline, config)
     found = attribute(measured)
     print(as_text(found))
     if json:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, ndtr, stdtrit
+from scipy.special import nctdtr, ndtr, ndtri, stdtrit
+from scipy.stats import binom
 
 Floats = NDArray[np.float64]
 
@@ -222,3 +223,27 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def sign_flip_power(
+    difference: float, square: float, papers: int, repeats: int, level: float = 0.05
+) -> float:
+    """How often ``sign_flip`` would give p <= ``level``, were the true difference so large.
+
+    ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
+    papers on which the two disagree, and the power is exact: that of McNemar's test, summed over
+    how many papers disagree.  With several it is normal, with the correction for whole numbers.
+    """
+    difference = abs(difference)
+    if repeats == 1:
+        disagree = max(square, difference)
+        if disagree == 0:
+            return 0.0
+        many = np.arange(papers + 1)
+        needed = binom.isf(level / 2, many, 0.5) + 1  # the fewest one way that are significant
+        caught = binom.sf(needed - 1, many, (1 + difference / disagree) / 2)
+        return float((binom.pmf(many, papers, disagree) * caught).sum())
+    square = max(square, difference**2)
+    spread = max(square - difference**2, 1e-12)
+    needed = ndtri(1 - level / 2) * np.sqrt(square / papers) + 1 / (papers * repeats)
+    return float(ndtr((difference - needed) / np.sqrt(spread / papers)))
