@@ -82,6 +82,7 @@ class Search(Strict):
     null_every: Count = 0
     minibatch: Positive = 10
     validation_papers: Positive | None = None
+    audit_analyzer: Annotated[int, Field(ge=0)] = 0
     analyzer: AgentSettings = AgentSettings()
     implementer: AgentSettings = AgentSettings()
     max_file_kb: Annotated[int, Field(gt=0)] = 256

@@ -26,6 +26,7 @@ from metaopt.integrity import alarm, stand
 from metaopt.lab import Lab
 from metaopt.policy import Choice, Policy, policy_of
 from metaopt.population import Candidate, choose_finalist, ranked
+from metaopt.predictions import check_predictions
 from metaopt.state import winner
 from metaopt.trace import Trace
 from metaopt.tree import Tree
@@ -139,6 +140,7 @@ async def iterate(lab: Lab, i: int, policy: Policy, begin: Start) -> None:
         await give_up(lab, i, parent, f"same harness as candidate {twin}", mutant, diagnosis)
         return
     scores = await validate(lab, i, policy, choice, mutant)
+    await check_predictions(lab, i, mutant, papers)
     decision = "accepted" if admitted(policy, choice, scores) else "rejected"
     await decide(lab, i, choice, mutant, diagnosis, scores, decision)
 

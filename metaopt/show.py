@@ -12,6 +12,7 @@ from metaopt.analyzer import Diagnosis
 from metaopt.config import BUILTIN
 from metaopt.integrity import audited_text
 from metaopt.population import Candidate, shrunk_rates
+from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
 from metaopt.status import SIMULATED
 from metaopt.store import Store
@@ -122,11 +123,15 @@ def _analysis(record: RunRecord, found: Found) -> str:
 
 
 def _predictions(record: RunRecord, found: Found, d: Diagnosis) -> list[str]:
-    """What was predicted, and what validation found (other papers: the two don't compare)."""
+    """What was predicted; what a run on the same papers found; and validation, on others."""
     lines = [
         f"Predicted, on its training papers: fixes {', '.join(d.predicted_fixes) or 'none'};"
         f" at risk {', '.join(d.papers_at_risk) or 'none'}"
     ]
+    for check in checked(record, [found.id]):
+        fixed, broken = (", ".join(sorted(p)) or "none" for p in (check.fixed, check.broken))
+        where = "on them" if check.rerun else f"on {len(check.after)} of them, as a parent later"
+        lines.append(f"Measured {where}: fixed {fixed}; broken {broken}")
     entry = next((d for d in record.decisions if d.iteration == found.id), None)
     if entry is not None and entry.mutant_rate is not None:
         fixed, broken = (", ".join(papers) or "none" for papers in (entry.fixed, entry.broken))

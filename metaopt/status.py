@@ -8,6 +8,7 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
+from metaopt.optimism import meter, meter_table
 from metaopt.population import shrunk_rates
 from metaopt.record import (
     RunRecord,
@@ -29,12 +30,17 @@ from metaopt.text import (
     render,
     screen_width,
 )
+from metaopt.validations import against_luck, luck_text, validations
 
 SIMULATED = "SIMULATED: says nothing about real models"
+LUCK = (
+    "interval: 95 %, for other papers like these. luck: what the choice alone adds, on\n"
+    "average, in a run of this length"
+)
 INDENT = 12
 DOING = {  # what comes after the last thing that an iteration recorded
     "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
-    "implemented": "on validation papers", "validated": "deciding",
+    "implemented": "on validation papers", "validated": "deciding", "rerun": "deciding",
 }  # fmt: skip
 
 
@@ -48,6 +54,7 @@ def summary(folder: Path) -> str:
         ("baseline", pooled(record.state.candidates[0])),
         ("best", _best(record)),
         ("audit", _audit(record)),
+        *_luck(record),
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
@@ -57,7 +64,9 @@ def summary(folder: Path) -> str:
     if record.config.simulated:
         head += f"   {SIMULATED}"
     lines = [head, *(f"{name:<{INDENT}}{text}" for name, text in pairs)]
-    return "\n".join([*lines, "", _spending(usage(folder)), "", *_next_commands(record)])
+    told = meter(record)
+    figures = [meter_table(told), f"{LUCK}\n"] if told else []
+    return "\n".join([*lines, "", *figures, _spending(usage(folder)), "", *_next_commands(record)])
 
 
 def history(folder: Path) -> str:
@@ -153,6 +162,15 @@ def _audit(record: RunRecord) -> str:
         names_ = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
         lines.append(f"honeypots: {len(wrong)} of {len(pots)} treated wrongly ({names_})")
     return f"\n{'':<{INDENT}}".join(lines)
+
+
+def _luck(record: RunRecord) -> list[tuple[str, str]]:
+    """Acceptances against what the gate would have let in of edits that do nothing."""
+    if not validations(record):
+        return []
+    controls, others = (against_luck(record, controls=c) for c in (True, False))
+    rows = [("luck", luck_text(others))] if others.tried else []
+    return [*rows, ("controls", luck_text(controls))] if controls.tried else rows
 
 
 def _spending(spent: dict[str, Usage]) -> str:
