@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from metaopt.cli import RunArg, app, invoke
+from analysis.targets import SUFFIXES, check_target, write_text
+from metaopt.cli import ConfigArg, RunArg, SetOption, app, invoke, told_how_to_go_on
+
+PartOption = Annotated[str, typer.Option(help="Of the config's split: val or train.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="A .json file for all the numbers.")
+]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="A .png, .pdf or .svg file for the figure.")
+]
 
 
 @app.command()
@@ -52,6 +61,125 @@ def report(
     from analysis.markdown import write_report
 
     print(write_report(run, out), end="" if out is None else "\n")
+
+
+@app.command()
+def compare(
+    arms: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B [C ...]",
+            help="baseline, a .diff, a folder, a branch or commit, or RUN:CANDIDATE; A is what the"
+            " others are compared with.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The comparison's folder.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML config file; candidates of one run need none.")
+    ] = None,
+    part: PartOption = "val",
+    repeats: Annotated[int, typer.Option(min=1, help="Rollouts of each paper.")] = 1,
+    papers: Annotated[int | None, typer.Option(min=2, help="The first papers only.")] = None,
+    difference: Annotated[
+        float, typer.Option(help="The smallest difference of pass rates that is of interest.")
+    ] = 0.1,
+    json: JsonOption = None,
+    plot: PlotOption = None,
+    override: SetOption = None,
+) -> None:
+    """Harnesses on the same papers and draws; the same command again goes on, or only reads."""
+    from analysis.compare import as_json, config_of, run_comparison
+    from analysis.compare_text import report
+
+    if json:
+        check_target(json, (".json",))
+    if plot:
+        check_target(plot, SUFFIXES)
+    with told_how_to_go_on():
+        settings = config_of(arms, config, override or ())
+        found = run_comparison(arms, settings, out, part, repeats, papers, difference)
+    print(report(found))
+    if json:
+        write_text(json, as_json(found))
+    if plot:
+        from analysis.compare_figure import draw_comparison
+
+        draw_comparison(found, plot)
+
+
+@app.command()
+def aa(
+    config: ConfigArg,
+    out: Annotated[Path, typer.Option(help="The measurement's folder.")],
+    times: Annotated[int, typer.Option(min=1, help="Against how many repeats of itself.")] = 10,
+    part: PartOption = "val",
+    papers: Annotated[int | None, typer.Option(min=2, help="The first papers only.")] = None,
+    json: JsonOption = None,
+    override: SetOption = None,
+) -> None:
+    """The baseline with itself: how far pass rates move when nothing was changed."""
+    from analysis.aa import run_aa
+    from metaopt.config import load_config
+
+    if json:
+        check_target(json, (".json",))
+    with told_how_to_go_on():
+        text, data = run_aa(load_config(config, override or ()), out, times, part, papers)
+    print(text)
+    if json:
+        write_text(json, data)
+
+
+@app.command("test")
+def open_test(
+    run: RunArg,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Rollouts of each harness on each paper.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Open them once more, on record.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what the opening showed.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Open the sealed test papers once, for the best, the baseline and the paper's choice."""
+    from analysis.sealed import as_json, as_text, shown
+    from metaopt.unseal import take_test
+
+    if json:
+        check_target(json, (".json",))
+    if not show:
+        with told_how_to_go_on():
+            take_test(run, repeats, again)
+    found = shown(run)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
+
+
+@app.command()
+def ablate(
+    run: RunArg,
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A number, or best.")],
+    out: Annotated[Path, typer.Option(help="A folder for what is measured.")],
+    papers: Annotated[int | None, typer.Option(min=2, help="The first papers only.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rollouts of each on each paper.")] = 1,
+    part: PartOption = "val",
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Its change to the baseline, not to its parent.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Take back a candidate's change hunk by hunk: which hunks carry its gain?"""
+    from analysis.ablate import as_json, as_text, attribute
+    from metaopt.ablation import take_apart
+
+    if json:
+        check_target(json, (".json",))
+    with told_how_to_go_on():
+        measured = take_apart(run, candidate, out, part, papers, repeats, baseline)
+    found = attribute(measured)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE, STYLE, mark_simulated, save
+from analysis.targets import SUFFIXES, check_target
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
 from metaopt.optimism import meter
@@ -25,17 +26,6 @@ from metaopt.state import State, replay
 from metaopt.statistics import wilson
 from metaopt.text import one_line
 
-SUFFIXES = (".pdf", ".png", ".svg")
-# Okabe and Ito's colours, told apart by every kind of colour vision.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-GREY, DARK = "#8C8C8C", "#333333"
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9, "legend.fontsize": 7,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
-    "axes.edgecolor": DARK, "axes.labelcolor": DARK, "text.color": DARK,
-    "xtick.color": DARK, "ytick.color": DARK, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-    "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "metaopt",
-}  # fmt: skip
 # The meter's figures that are drawn, and what stands below them.
 SHORT = {
     "highest single score": "highest score",
@@ -76,16 +66,16 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
     Raises ``UserError`` for another suffix, for a folder that isn't there, and when nothing has
     been validated yet.
     """
-    _check_target(out, SUFFIXES)
+    check_target(out, SUFFIXES)
     if data:
-        _check_target(data, (".csv",))
+        check_target(data, (".csv",))
     record = open_record(run)
     points = course(record)
     if not any(p.rate is not None for p in points):
         raise UserError(f"{run}: no candidate has been validated yet; see metaopt status {run}")
     with rc_context(STYLE):
         figure = _draw(record, points)
-        _save(figure, out)
+        save(figure, out)
     if data:
         _write(points, data)
     last = points[-1]
@@ -95,13 +85,6 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
         f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
         f" best {_percent(last.best_rate)}, {name}{simulated}"
     )
-
-
-def _check_target(path: Path, suffixes: Sequence[str]) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise UserError(f"{path}: write it as one of {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no folder {path.parent}; make it first")
 
 
 def course(record: RunRecord) -> list[Point]:
@@ -149,7 +132,7 @@ def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     axes.set_title(_title(record), loc="left")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=1.8)
     if record.config.simulated:
-        _mark_simulated(axes)
+        mark_simulated(axes)
     return figure
 
 
@@ -218,13 +201,6 @@ def _single_scores(axes: Axes, points: Sequence[Point]) -> None:
         )  # fmt: skip
 
 
-def _mark_simulated(axes: Axes) -> None:
-    axes.text(
-        0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center",
-        fontsize=34, color=DARK, alpha=0.1, fontweight="bold", rotation=18, zorder=1.5,
-    )  # fmt: skip
-
-
 def _title(record: RunRecord) -> str:
     papers = next(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
     name = one_line(record.folder.resolve().name, 24)
@@ -239,16 +215,6 @@ def _top(points: Sequence[Point], told: Sequence[Told]) -> float:
     highs = [p.best_high for p in points if p.best_rate is not None]
     highs += [f.interval[1] for f in told if f.interval]
     return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
-
-
-def _save(figure: Figure, out: Path) -> None:
-    suffix = out.suffix.lower()
-    # The same run makes the same file.
-    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
-    try:
-        figure.savefig(out, dpi=300, metadata=metadata)
-    except OSError as e:
-        raise UserError(f"{out}: can't be written ({e.strerror})") from None
 
 
 def _write(points: Sequence[Point], path: Path) -> None:

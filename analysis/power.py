@@ -1,17 +1,14 @@
 """``metaopt power``: what this gate lets in, and what a comparison of two harnesses can see.
 
-The gate is exact (``metaopt.chance``).  The comparison is the paired t test on per-paper
-differences of pass rates, two-sided at 5 %: its power is that of the noncentral t distribution
-(Student 1908; Johnson and Welch 1940), with the variance that Rasch papers give.
+The gate is exact (``metaopt.chance``).  The comparison is that of ``metaopt compare``: its power
+is worked out from the spread of per-paper differences that Rasch papers give.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from scipy.special import nctdtr, stdtrit
-
+from analysis.paired import papers_needed, sign_flip_power
 from inner_agent.errors import UserError
 from metaopt.chance import Floats, Papers, accepted, drawn_papers, number_of
 from metaopt.population import best, shrunk_rates
@@ -22,22 +19,20 @@ from metaopt.validations import papers_of_run
 
 CHANGES = (-0.20, -0.15, -0.10, -0.05, -0.02, 0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
 LEVEL, WANTED = 0.05, 0.8
-MOST_PAPERS = 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What comes of a mutant whose true pass rate differs from its parent's by ``change``.
 
-    ``accepted``: by the gate.  ``better`` and ``worse``: the chance that a paired comparison says
-    so.  ``papers_needed``: for which it says the right one in 80 % of cases; ``None`` for no
-    change, and where a million don't do.
+    ``accepted``: by the gate.  ``told``: the chance that a comparison tells the change for what it
+    is, and where there is none, that it takes it for one.  ``papers_needed``: to tell it in 80 % of
+    cases; ``None`` for no change, and where 100,000 don't do.
     """
 
     change: float
     accepted: float
-    better: float
-    worse: float
+    told: float
     papers_needed: int | None
 
 
@@ -112,12 +107,14 @@ def as_json(answer: Power) -> str:
 
 def as_text(answer: Power) -> str:
     """What somebody reads who is about to believe a gate or a comparison."""
-    table = grid(">true change", ">accepted", ">says better", ">says worse", ">papers needed")
+    table = grid(">true change", ">accepted", ">told by compare", ">papers needed")
     for e in answer.effects:
-        needed = "-" if e.change == 0 else f"{e.papers_needed:,}" if e.papers_needed else "> 10^6"
+        needed = (
+            "-" if e.change == 0 else f"{e.papers_needed:,}" if e.papers_needed else "> 100,000"
+        )
         table.add_row(
             f"{100 * e.change:+.0f} points" if e.change else "none",
-            *(f"{share:.1%}" for share in (e.accepted, e.better, e.worse)), needed,
+            *(f"{share:.1%}" for share in (e.accepted, e.told)), needed,
         )  # fmt: skip
     times = "once" if answer.repeats == 1 else f"{answer.repeats} times"
     lines = [
@@ -133,42 +130,29 @@ def as_text(answer: Power) -> str:
         render(table),
         "",
         "accepted: by the gate, in one validation of parent and mutant",
-        f"says: the 95 % verdict of a paired comparison (t test) on {answer.papers} papers, each"
-        f" run {times}",
-        "papers needed: for the right verdict in 80 % of such comparisons",
+        f"told by compare: the verdict of metaopt compare on {answer.papers} papers, each run"
+        f" {times}; “none”: told for a change",
+        "papers needed: to be told in 80 % of such comparisons",
     ]
     return "\n".join(lines)
 
 
-def verdicts(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
-    """How often a paired comparison of ``repeats`` runs says better, and worse."""
-    mean, variance = _per_paper(papers, rate, change, repeats)
-    return _said(mean, variance, papers.count), _said(-mean, variance, papers.count)
-
-
-def papers_needed(papers: Papers, rate: float, change: float, repeats: int) -> int | None:
-    """Papers like these for 80 % power; ``None`` where a million don't do."""
-    mean, variance = _per_paper(papers, rate, change, repeats)
-    low, high = 2, 4
-    while _said(abs(mean), variance, high) < WANTED:
-        low, high = high, 2 * high
-        if high > MOST_PAPERS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (
-            (low, middle) if _said(abs(mean), variance, middle) >= WANTED else (middle, high)
-        )
-    return high
+def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
+    """How often a comparison tells the change for what it is; of none: how often for one."""
+    mean, variance = per_paper(papers, rate, change, repeats)
+    square = variance + mean**2
+    share = sign_flip_power(mean, square, papers.count, repeats, LEVEL)
+    return share if change else 2 * share
 
 
 def _effect(papers: Papers, rate: float, change: float, repeats: int) -> Effect:
-    better, worse = verdicts(papers, rate, change, repeats)
-    needed = papers_needed(papers, rate, change, repeats) if change else None
-    return Effect(change, accepted(papers, rate, change), better, worse, needed)
+    mean, variance = per_paper(papers, rate, change, repeats)
+    needed = papers_needed(mean, variance, LEVEL, WANTED) if change else None
+    share = accepted(papers, rate, change)
+    return Effect(change, share, told(papers, rate, change, repeats), needed)
 
 
-def _per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
+def per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
     """Mean and variance, over papers and runs, of a paper's difference of pass rates."""
     p, q = papers.rates(papers.quality(rate)), papers.rates(papers.quality(rate + change))
     noise = (p * (1 - p) + q * (1 - q)) / repeats
@@ -178,11 +162,3 @@ def _per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tupl
 
 def _average(papers: Papers, values: Floats) -> float:
     return float((values @ papers.weights).mean())
-
-
-def _said(mean: float, variance: float, count: int) -> float:
-    """The chance that a two-sided paired t test finds a difference of the sign of +1."""
-    if count < 2:
-        return 0.0
-    critical = stdtrit(count - 1, 1 - LEVEL / 2)
-    return float(1 - nctdtr(count - 1, mean * np.sqrt(count / variance), critical))

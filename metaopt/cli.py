@@ -5,7 +5,8 @@ import shlex
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ Three steps:
 
 Before a run:   init, split, doctor, estimate, serve-local
 A run:          run, status, show, plot (validation pass rate over iterations), checkout
+Compare:        compare (harnesses on the same papers), aa (a harness with itself)
 Data:           generate
 
 `metaopt COMMAND --help` explains each."""
@@ -89,7 +91,7 @@ def status(run: RunArg) -> None:
 def show(
     run: RunArg,
     candidate: Annotated[
-        str, typer.Argument(metavar="[CANDIDATE]", help="A number, best or baseline.")
+        str, typer.Argument(metavar="[CANDIDATE]", help="A number, best, baseline or paper.")
     ] = "",
     diff: Annotated[bool, typer.Option("--diff", help="Its changes to its parent.")] = False,
     baseline: Annotated[
@@ -106,7 +108,7 @@ def show(
     if candidate:
         print(show_candidate(run, candidate, diff, baseline, analysis, papers))
     elif diff or baseline or analysis or papers:
-        raise UserError("show: of which candidate? give its number, best or baseline")
+        raise UserError("show: of which candidate? give its number, best, baseline or paper")
     else:
         print(history(run))
 
@@ -115,7 +117,7 @@ def show(
 def checkout(
     run: RunArg,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
-    candidate: Annotated[str, typer.Option(help="A number, or best.")] = "best",
+    candidate: Annotated[str, typer.Option(help="A number, best or paper.")] = "best",
 ) -> None:
     """Take a harness away: a git branch with its history in DIR, and one diff DIR.diff."""
     from metaopt.show import take_away
@@ -188,18 +190,13 @@ def generate(
     """Make a data set from papers with one harness; the same command again goes on with it."""
     from metaopt.config import load_config
     from metaopt.generate import make_dataset
-    from metaopt.runner import Stopped
 
     overrides = override or []
     if papers is not None:
         where = papers if papers.startswith("synthetic:") else str(Path(papers).resolve())
         overrides = [*overrides, f"papers.path={json.dumps(where)}"]
-    try:
+    with told_how_to_go_on():
         print(make_dataset(load_config(config, overrides), out, harness, limit))
-    except Stopped as stop:
-        again = shlex.join(["metaopt", *sys.argv[1:]])
-        print(f"stopped: {stop.reason}; to go on: {again}", file=sys.stderr)
-        raise typer.Exit(stop.status) from None
 
 
 @app.command("serve-local")
@@ -222,6 +219,19 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
     from metaopt.init import lay_out
 
     print(lay_out(folder))
+
+
+@contextmanager
+def told_how_to_go_on() -> Iterator[None]:
+    """What the same command goes on with: where the body stops early, say so, and the command."""
+    from metaopt.runner import Stopped
+
+    try:
+        yield
+    except Stopped as stop:
+        again = shlex.join(["metaopt", *sys.argv[1:]])
+        print(f"stopped: {stop.reason}; to go on: {again}", file=sys.stderr)
+        raise typer.Exit(stop.status) from None
 
 
 def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> int:

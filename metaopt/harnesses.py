@@ -37,16 +37,17 @@ def open_harnesses(harness: Harness, wanted: Sequence[str | None]) -> Iterator[l
     """The harnesses that ``wanted`` name; their repositories are open while the body runs.
 
     Each is ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a folder
-    with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or commit
-    of ``harness.repo``.  Raises ``UserError`` when one names nothing.
+    with a ``harness.py``, ``RUN:NUMBER`` (or another name that ``metaopt.record.find`` takes), or
+    a branch or commit of ``harness.repo``.  Raises ``UserError`` when one names nothing.
     """
     runs: dict[Path, tuple[RunRecord, HarnessRepo]] = {}
+    scratch: dict[str, HarnessRepo] = {}  # by ref: several diffs are made in one
     with ExitStack() as held:
 
         def source(name: str | None) -> Source:
             run, candidate = candidate_of_run(name) or (None, "")
             if run is None:
-                return _made(held, harness, name)
+                return _made(held, scratch, harness, name)
             if run not in runs:
                 record = _record(run, candidate)
                 runs[run] = record, held.enter_context(closing(record.repo()))
@@ -69,7 +70,9 @@ def candidate_of_run(wanted: str | None) -> tuple[Path, str] | None:
     return (Path(run), candidate) if colon else None  # no branch's name has one
 
 
-def _made(held: ExitStack, harness: Harness, wanted: str | None) -> Source:
+def _made(
+    held: ExitStack, scratch: dict[str, HarnessRepo], harness: Harness, wanted: str | None
+) -> Source:
     """The configured harness, or a change of it, or another branch, in a scratch repository."""
     changed = None
     if wanted is not None and (Path(wanted).is_dir() or _is_diff(wanted)):
@@ -81,8 +84,11 @@ def _made(held: ExitStack, harness: Harness, wanted: str | None) -> Source:
                 " harness.repo in the config"
             )
         harness = harness.model_copy(update={"ref": wanted})
-    scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="metaopt-harness-"))
-    repo = held.enter_context(closing(HarnessRepo(Path(scratch, "harness.git"), harness)))
+    repo = scratch.get(harness.ref)
+    if repo is None:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="metaopt-harness-"))
+        repo = HarnessRepo(Path(folder, "harness.git"), harness)
+        scratch[harness.ref] = held.enter_context(closing(repo))
     commit = _changed(repo, changed) if changed else repo.baseline
     return Source(repo, commit, repo.tree_id(commit))
 

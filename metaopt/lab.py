@@ -159,13 +159,24 @@ def _same_config_or_nothing_paid(folder: Path, frozen: Path, config: RunConfig) 
 
 def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
     """The papers that the loop may see: training and validation.  Raises ``UserError``."""
-    if not config.papers.split:
-        raise UserError("papers.split isn't set; make a split with metaopt split and name it")
-    split = read_split(Path(config.papers.split), papers_of(config, folder))
+    split = _whole_split(config, folder)
     del split["test"]  # sealed: the loop is never given it
     if limit := config.search.validation_papers:
         split["val"] = split["val"][:limit]
     return split
+
+
+def sealed_papers(config: RunConfig, folder: Path) -> list[Paper]:
+    """The test papers, for ``metaopt test`` alone.  Raises ``UserError`` when there are none."""
+    if papers := _whole_split(config, folder)["test"]:
+        return papers
+    raise UserError(f"{config.papers.split}: test is empty, so there is nothing to test on")
+
+
+def _whole_split(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
+    if not config.papers.split:
+        raise UserError("papers.split isn't set; make a split with metaopt split and name it")
+    return read_split(Path(config.papers.split), papers_of(config, folder))
 
 
 def honeypot_papers(config: InnerConfig, folder: Path) -> list[Paper]:

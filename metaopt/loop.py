@@ -18,7 +18,7 @@ from inner_agent.honeypots import STANDS, missed, try_pots
 from inner_agent.papers import Paper
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
-from metaopt.gate import GateRules, gate
+from metaopt.gate import gate, rules_of
 from metaopt.history import HistoryEntry
 from metaopt.implementer import implement
 from metaopt.integrity import alarm, stand
@@ -158,12 +158,7 @@ async def edit(
 ) -> Candidate:
     """Step 4: an agent edits the code; the gate must let the result through."""
     harness, before = lab.config.harness, lab.repo.read(parent.commit)
-    rules = GateRules(
-        editable=harness.editable,
-        fixed=harness.fixed,
-        max_file_bytes=lab.config.search.max_file_kb * 1024,
-        max_tree_bytes=lab.config.search.max_tree_kb * 1024,
-    )
+    rules = rules_of(lab.config)
 
     async def check(tree: Tree) -> list[str]:
         return await gate(tree, before, rules, lab.smoke)

@@ -19,6 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
@@ -86,6 +89,28 @@ class Measured:
         """Was any role played by the simulator?"""
         return self.config.simulated
 
+    def passes(self) -> NDArray[np.float64]:
+        """1 where a rollout passed, else 0, by [arm, repeat, paper].
+
+        A question that another paper's rollout has as well doesn't count, as in validation.
+        """
+        passed = [[set(one.passed) for one in arm] for arm in self.stands]
+        return np.array(
+            [[[p in one for p in self.plan.papers] for one in arm] for arm in passed], dtype=float
+        )
+
+    def numbers(self, of: Callable[[PaperResult], float]) -> NDArray[np.float64]:
+        """A number of each rollout, by [arm, repeat, paper]."""
+        papers, results = self.plan.papers, self.results
+        return np.array(
+            [[[of(one[p]) for p in papers] for one in arm] for arm in results], dtype=float
+        )
+
+    def in_flight(self) -> NDArray[np.float64]:
+        """Calls that were in flight when a rollout began, by [arm, repeat, paper]."""
+        papers, timing = self.plan.papers, self.timing
+        return np.array([[[one[p]["in_flight"] for p in papers] for one in arm] for arm in timing])
+
 
 def part_papers(
     config: RunConfig, folder: Path, part: str, limit: int | None = None
@@ -114,21 +139,35 @@ def measure(
 ) -> Measured:
     """Run what is owed, and give back what came of it.
 
-    ``wanted`` has the arms by name, as ``open_harnesses`` takes them.  Papers and repeats may be
+    ``wanted`` has the arms by name, as ``open_harnesses`` takes them; else as ``measure_open``.
+    """
+    refuse_other_folder(folder)
+    with open_harnesses(config.harness, list(wanted.values())) as sources:
+        named = dict(zip(wanted, sources, strict=True))
+        return measure_open(config, folder, named, part, papers, repeats)
+
+
+def measure_open(
+    config: RunConfig,
+    folder: Path,
+    sources: Mapping[str, Source],
+    part: str,
+    papers: Sequence[Paper],
+    repeats: int,
+) -> Measured:
+    """Run what is owed, and give back what came of it.
+
+    ``sources`` has the arms by name; their repositories are open.  Papers and repeats may be
     added later; the arms may not.  Where all is recorded, nothing is run, locked or written.
     Raises ``UserError`` and ``Stopped`` as ``metaopt.runner.run`` does.
     """
     refuse_other_folder(folder)
-    with open_harnesses(config.harness, list(wanted.values())) as sources:
-        arms = tuple(
-            Arm(name, source.commit, source.tree)
-            for name, source in zip(wanted, sources, strict=True)
-        )
-        plan = Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
-        _refuse_other_plan(folder, plan)
-        refuse_other_inner(folder, config)
-        if _owed(folder, plan):
-            _run(config, folder, plan, sources, {p.id: p for p in papers})
+    arms = tuple(Arm(name, source.commit, source.tree) for name, source in sources.items())
+    plan = Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
+    _refuse_other_plan(folder, plan)
+    refuse_other_inner(folder, config)
+    if _owed(folder, plan):
+        _run(config, folder, plan, list(sources.values()), {p.id: p for p in papers})
     return read_measured(folder, plan)
 
 

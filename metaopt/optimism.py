@@ -8,7 +8,6 @@ set against its own truth.  Parents must be chosen anew: a lucky candidate is ru
 often, and loses its luck by it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -19,12 +18,12 @@ from metaopt.policy import Paper as PaperPolicy
 from metaopt.policy import Policy
 from metaopt.population import Candidate, best, shrunk_rates
 from metaopt.record import RunRecord
+from metaopt.sealed import openings
 from metaopt.statistics import clustered
 from metaopt.text import grid, render
 from metaopt.validations import Validation, by_paper, searched, validations
 
-TEST = "test.json"  # in a run's folder once its sealed papers were opened
-ARMS = {"best": "best", "paper": "published", "baseline": "baseline"}
+ARM_NAMES = {"paper": "published"}  # what the published rule would have chosen
 WORK = 20_000  # iterations gone through in all: half a second
 MOST_REDRAWS = 1_000
 SEED = 20_260_625  # the same run says the same each time
@@ -120,20 +119,16 @@ def cells(f: Figure) -> tuple[str, str, str, str, str]:
 
 
 def sealed(record: RunRecord) -> list[Figure]:
-    """The sealed test's figures from its last opening: of the best, of the baseline on the same
-    papers, and of what the published rule would have chosen.  None before the first."""
-    path = record.folder / TEST
-    if not path.exists():
-        return []
-    opening = json.loads(path.read_text(encoding="utf-8"))["openings"][-1]
-    figures = []
-    for arm, name in ARMS.items():
-        if arm in opening["arms"]:
-            told = opening["arms"][arm]
-            papers = tuple(opening["papers"])
-            runs = [Validation(0, told["candidate"], papers, tuple(p)) for p in told["runs"]]
-            figures.append(_figure(f"sealed test, {name}", runs, 0.0))
-    return figures
+    """The sealed test's figures, of its last opening that is finished; none before that."""
+    finished = [o for o in openings(record.folder) if o.finished]
+    return [
+        _figure(
+            f"sealed test, {ARM_NAMES.get(name, name)}",
+            [Validation(0, arm.candidate, finished[-1].papers, run) for run in arm.runs],
+            0.0,
+        )
+        for name, arm in (finished[-1].arms.items() if finished else ())
+    ]
 
 
 def policy_of(record: RunRecord) -> Policy:

@@ -55,3 +55,10 @@ def best(population: Iterable[Candidate]) -> Candidate:
     members = list(population)
     rates = shrunk_rates(members)
     return max(members, key=lambda c: (rates[c.id], -c.id))
+
+
+def highest_average(population: Iterable[Candidate]) -> Candidate:
+    """What the published procedure would report: the highest plain average over all validation
+    runs, the oldest of equals (Autodata, Kulikov et al. 2026, "Meta-Optimization").
+    """
+    return max(population, key=lambda c: (c.rate, -c.id))

@@ -24,7 +24,7 @@ Results = Mapping[str, PaperResult]
 def show_candidate(
     folder: Path, candidate: str, diff: bool, baseline: bool, analysis: bool, papers: bool
 ) -> str:
-    """What the flags ask for, or an overview.  ``candidate``: a number, ``best``, ``baseline``.
+    """What the flags ask for, or an overview.  ``candidate``: as ``find`` takes it.
 
     Raises ``UserError`` for an unknown run or candidate, and for what it doesn't have.
     """

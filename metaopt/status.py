@@ -9,7 +9,7 @@ from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
 from metaopt.optimism import meter, meter_table
-from metaopt.population import best, shrunk_rates
+from metaopt.population import shrunk_rates
 from metaopt.record import (
     RunRecord,
     open_record,
@@ -17,7 +17,9 @@ from metaopt.record import (
     running_process,
     stop_reason,
     usage,
+    winner,
 )
+from metaopt.sealed import opened_text, openings
 from metaopt.text import (
     amount,
     dollars,
@@ -56,6 +58,8 @@ def summary(folder: Path) -> str:
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
+    if opened := opened_text(folder):
+        pairs.append(("test", opened))
     head = record.folder.resolve().name
     if record.config.simulated:
         head += f"   {SIMULATED}"
@@ -100,6 +104,8 @@ def _state(record: RunRecord, decided: int) -> str:
             return "finished"
         reason = stop_reason(record.folder)
         return f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
+    if any(not opening.finished for opening in openings(record.folder)):
+        return f"process {process} is on its test papers"
     doing = [
         f"{i} {DOING.get(list(stages)[-1], '')}"
         for i, stages in sorted(record.stages.items())
@@ -133,7 +139,7 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
 
 
 def _best(record: RunRecord) -> str:
-    top = best(record.state.population)
+    top = winner(record)
     if top.id == 0:
         return "still the baseline"
     shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
@@ -143,7 +149,7 @@ def _best(record: RunRecord) -> str:
 
 def _audit(record: RunRecord) -> str:
     """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
-    top = best(record.state.population)
+    top = winner(record)
     told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
     names = ("baseline", f"candidate {top.id}")
     lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
@@ -200,7 +206,7 @@ def _next_commands(record: RunRecord) -> list[str]:
         commands["what was tried"] = f"metaopt show {folder}"
     if any(d.mutant_rate is not None for d in record.decisions):
         commands["the figure"] = f"metaopt plot {folder} --out F.png"
-    if best(record.state.population).id:
+    if winner(record).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
     if len(record.decisions) < record.config.search.iterations:

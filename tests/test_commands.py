@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from metaopt.cli import invoke
 from metaopt.config import Harness, freeze, load_config
 from metaopt.harnesses import export_harness
 from metaopt.monitor import Monitor
-from metaopt.record import open_record
+from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.state import replay
 from metaopt.statistics import wilson
@@ -248,6 +249,19 @@ def test_show_best_tells_where_it_comes_from_and_how_it_does(run: Path, capsys: 
     assert out.startswith("candidate 1   SIMULATED")
     assert "iteration 1: 3 of 4\n  iteration 2: 2 of 4" in out
     assert "children    2" in out
+
+
+def test_best_is_what_the_finalists_rerun_chose_unless_the_run_went_on(run: Path) -> None:
+    def best(record: RunRecord) -> int:
+        return find(record, "best").id
+
+    assert best(open_record(run)) == find(open_record(run), "paper").id == 1
+    with closing(Store(run / "run.db")) as store:
+        for i, chosen in ((2, 0), (3, 2)):
+            store.append(Event(i, "finalists", {"candidates": [0, 1, 2], "chosen": chosen}))
+            assert best(open_record(run)) == (1 if i < 3 else 2)  # 3 is decided
+        store.append(Event(4, "decided", _decision(4, 1, "failed: no change", False)))
+        assert best(open_record(run)) == 1
 
 
 def test_show_diff_is_against_the_parent_or_the_baseline(run: Path, capsys: Capture) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_rel
 
+from analysis import paired
 from analysis.cli import app
-from analysis.power import papers_needed, verdicts
+from analysis.paired import papers_needed
+from analysis.power import per_paper, told
 from metaopt.chance import Papers, accepted, drawn_papers, expit, known_papers, number_of
 from metaopt.cli import invoke
 
@@ -66,25 +68,30 @@ def test_the_gate_on_papers_of_varying_difficulty_by_simulation(change: float) -
     assert accepted(papers, 0.3, change) == pytest.approx(more, abs=0.006)
 
 
-@pytest.mark.parametrize(("change", "repeats"), [(0.2, 1), (0.1, 4), (0.0, 2)])
-def test_a_comparisons_power_by_simulation(change: float, repeats: int) -> None:
+@pytest.mark.parametrize(
+    ("change", "repeats"), [(0.2, 1), (-0.15, 1), (0.1, 4), (-0.2, 4), (0.0, 1), (0.0, 3)]
+)
+def test_what_a_comparison_tells_by_simulation(change: float, repeats: int) -> None:
     papers = drawn_papers(25, 1.0)
-    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 10_000)
-    better, worse = verdicts(papers, 0.3, change, repeats)
-    test = ttest_rel(mutant, parent, axis=1)
-    found = test.pvalue < 0.05
-    assert better == pytest.approx((found & (test.statistic > 0)).mean(), abs=0.015)
-    assert worse == pytest.approx((found & (test.statistic < 0)).mean(), abs=0.01)
+    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 3_000)
+    counts = mutant - parent
+    found = np.array([paired.sign_flip(row) <= 0.05 for row in counts])
+    low, high = paired.interval(counts / repeats)
+    found &= (low > 0) | (high < 0)
+    if change:
+        found &= counts.sum(axis=1) * change > 0
+    assert told(papers, 0.3, change, repeats) == pytest.approx(found.mean(), abs=0.03)
 
 
 @pytest.mark.parametrize(("change", "repeats"), [(0.1, 1), (-0.1, 1), (0.15, 3)])
 def test_so_many_papers_are_enough(change: float, repeats: int) -> None:
-    needed = papers_needed(drawn_papers(25, 1.0), 0.3, change, repeats)
+    mean, variance = per_paper(drawn_papers(25, 1.0), 0.3, change, repeats)
+    assert mean == pytest.approx(change)
+    needed = papers_needed(mean, variance)
     assert needed
-    papers = drawn_papers(needed, 1.0)
-    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 4_000)
-    assert (ttest_rel(mutant, parent, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.025)
-    assert max(verdicts(drawn_papers(needed - 1, 1.0), 0.3, change, repeats)) < 0.8
+    parent, mutant = coins(drawn_papers(needed, 1.0), 1.0, (0.3, 0.3 + change), repeats, 4_000)
+    found = ttest_rel(mutant, parent, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.025)
 
 
 def test_how_many_false_accepts() -> None:

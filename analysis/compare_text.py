@@ -1,0 +1,154 @@
+"""A comparison as people read it in a terminal."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analysis import paired
+from analysis.compare import LEVEL, POWER, Comparison, Cost, Pair, labels
+from metaopt.status import SIMULATED
+from metaopt.text import amount, dollars, grid, render
+
+MODE_ARMS = 4  # columns of the table of changes; more are only in the JSON
+
+
+def report(found: Comparison) -> str:
+    """The verdicts, then what they rest on."""
+    lines = [SIMULATED] if found.simulated else []
+    times = f"{found.repeats} repeat{'s' if found.repeats > 1 else ''}"
+    lines += [
+        f"{len(found.papers)} {found.part} papers x {times}, the same draws for the same requests",
+        "",
+        *(sentence(found, pair) for pair in found.pairs),
+        "",
+        _rates(found),
+        "",
+        _costs(found),
+    ]
+    if len(found.arms) <= MODE_ARMS:
+        lines += ["", _modes(found)]
+    return "\n".join([*lines, "", *_notes(found)])
+
+
+def sentence(found: Comparison, pair: Pair) -> str:
+    """The verdict on one arm.  That two harnesses are equal is nothing that data can show."""
+    named = labels(found.arms)
+    name, first = named[pair.name], named[found.arms[0].name]
+    if pair.same_harness:
+        return f"{name} is the same harness as {first}, file by file: there is nothing to compare"
+    size = f"{points(pair.change.difference)} points [{points(pair.change.low)} to"
+    several = f" for {len(found.pairs)} comparisons" if len(found.pairs) > 1 else ""
+    size += f" {points(pair.change.high)}], exact p {p_text(pair.p_holm)}{several}"
+    if pair.verdict != "can't tell":
+        return f"{name} is {pair.verdict} than {first}: {size}"
+    return f"can't tell {name} from {first}: {size}; {_what_it_takes(found, pair)}"
+
+
+def points(rate: float) -> str:
+    """A difference of rates in points, with its sign."""
+    return f"{100 * rate:+.0f}" if abs(rate) >= 0.005 else "0"
+
+
+def p_text(p: float) -> str:
+    """A probability, to two digits."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _what_it_takes(found: Comparison, pair: Pair) -> str:
+    """How many more papers, or repeats, would tell a difference of the size of interest."""
+    size, papers = f"{100 * found.smallest:.0f} points", len(found.papers)
+    beyond = max(abs(pair.change.low), abs(pair.change.high)) < found.smallest
+    unlikely = f"{size} or more either way is unlikely; " if beyond else ""
+    if pair.papers_needed is None:
+        return f"{unlikely}to see {size} takes more than {paired.MOST:,} papers"
+    if pair.papers_needed <= papers:
+        return f"{unlikely}{papers} papers are enough to see {size} {POWER:.0%} of the time"
+    text = f"to see {size} {POWER:.0%} of the time takes about {pair.papers_needed - papers} more"
+    text += f" papers at --repeats {found.repeats}"
+    if found.repeats == 1:
+        return unlikely + text
+    if pair.repeats_needed is None:
+        return f"{unlikely}{text}; no number of repeats on these papers would do"
+    return f"{unlikely}{text}, or --repeats {pair.repeats_needed} on these papers"
+
+
+def _rates(found: Comparison) -> str:
+    several = len(found.pairs) > 1
+    table = grid(
+        "harness", ">passed", ">rate", ">95 %", ">difference", ">95 %", ">more on", ">fewer on",
+        ">exact p", *([">Holm"] if several else []), "verdict",
+    )  # fmt: skip
+    pairs, named = {pair.name: pair for pair in found.pairs}, labels(found.arms)
+    for arm in found.arms:
+        row = [
+            named[arm.name], f"{arm.passed}/{len(found.papers) * found.repeats}",
+            f"{arm.rate:.0%}", f"{arm.low:.0%} to {arm.high:.0%}",
+        ]  # fmt: skip
+        if pair := pairs.get(arm.name):
+            row += [
+                points(pair.change.difference),
+                f"{points(pair.change.low)} to {points(pair.change.high)}",
+                str(pair.more), str(pair.fewer), p_text(pair.p_exact),
+                *([p_text(pair.p_holm)] if several else []), pair.verdict,
+            ]  # fmt: skip
+        table.add_row(*row)
+    return render(table)
+
+
+def _costs(found: Comparison) -> str:
+    """What an arm's rollouts asked for; what two arms asked alike was paid for once."""
+    priced = any(arm.usd.value > 0 for arm in found.arms)
+    table = grid("per passed item", ">calls", ">95 %", *([">cost", ">95 %"] if priced else []))
+    for arm, name in zip(found.arms, labels(found.arms).values(), strict=True):
+        usd = _cost(arm.usd, dollars) if priced else ()
+        table.add_row(name, *_cost(arm.calls, amount), *usd)
+    return render(table)
+
+
+def _cost(cost: Cost, said: Callable[[float], str]) -> tuple[str, str]:
+    if not np.isfinite(cost.value):
+        return "nothing passed", ""
+    high = said(cost.high) if np.isfinite(cost.high) else "no bound"
+    return said(cost.value), f"{said(cost.low)} to {high}"
+
+
+def _modes(found: Comparison) -> str:
+    """Exploratory: so many rows that some of them leave out 0 by chance."""
+    names = list(labels(found.arms).values())
+    changes = ["change a paper"] if len(names) == 2 else [f"change, {n}" for n in names[1:]]
+    table = grid("what else", *(f">{n}" for n in names), *(f">{c} [95 %]" for c in changes))
+    for mode, counts in found.modes.items():
+        changed = (pair.modes[mode] for pair in found.pairs)
+        table.add_row(
+            mode.replace("_", " "),
+            *map(str, counts),
+            *(f"{c.difference:+.2f} [{c.low:+.2f} to {c.high:+.2f}]" for c in changed),
+        )
+    return render(table)
+
+
+def _notes(found: Comparison) -> list[str]:
+    named = labels(found.arms)
+    test = "McNemar's test" if found.repeats == 1 else "sign flips of the papers' differences"
+    loads = ", ".join(f"{arm.in_flight:.1f}" for arm in found.arms[:MODE_ARMS])
+    return [
+        f"difference: in points, against {named[found.arms[0].name]}, on papers like these;"
+        " more on, fewer on: papers",
+        f"exact p: {test}; a verdict takes p <= {LEVEL} (Holm's, where there are several) and an"
+        " interval without 0",
+        *(_spread(pair, named[pair.name]) for pair in found.pairs if found.repeats > 1),
+        "what else: exploratory, a change here is an idea and no finding",
+        f"load: {loads} calls in flight when a rollout began, on average by harness",
+    ]
+
+
+def _spread(pair: Pair, name: str) -> str:
+    """Where a difference's noise comes from, which says what more papers or repeats would buy."""
+    found = pair.components
+    assert found.between is not None
+    assert found.within is not None
+    between, within = 100 * max(0.0, found.between) ** 0.5, 100 * found.within**0.5
+    return (
+        f"{name}: the difference varies by {between:.0f} points (sd) between papers, by"
+        f" {within:.0f} between repeats of one"
+    )
