@@ -32,6 +32,7 @@ test: .venv/.base .venv/.extra-test $(extra_stamps) sandbox test-tools ## linter
 soak: .venv/.base .venv/.extra-test sandbox test-tools ## hundreds of kills, power cuts and faults (about 25 minutes)
 	$(BIN)/python tests/soak/kill.py --what run
 	$(BIN)/python tests/soak/kill.py --what generate
+	$(BIN)/python tests/soak/kill.py --what compare
 	$(BIN)/python tests/soak/power.py --what run
 	$(BIN)/python tests/soak/power.py --what generate
 	$(BIN)/python tests/soak/faults.py

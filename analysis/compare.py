@@ -27,6 +27,7 @@ from metaopt.text import one_line
 LEVEL = 0.05
 POWER = 0.8
 FORMAT = 1  # of the JSON
+BASELINE = "baseline"  # the configured harness
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def named_arms(arms: Sequence[str]) -> dict[str, str | None]:
     for name, times in Counter(arms).items():
         if times > 1:
             raise UserError(f"compare: {name} is named twice; metaopt aa compares like with like")
-    return {name: None if name == "baseline" else name for name in arms}
+    return {name: None if name == BASELINE else name for name in arms}
 
 
 def config_of(arms: Sequence[str], given: Path | None, overrides: Iterable[str]) -> RunConfig:
@@ -145,7 +146,12 @@ def compare(measured: Measured, smallest: float = 0.1) -> Comparison:
     passes = measured.passes()
     weights = paired.resamples(passes.shape[2])
     modes = mode_arrays(measured)
-    arms = tuple(_arm(measured, a, passes[a], weights) for a in range(len(passes)))
+    costs = measured.numbers(lambda r: r.calls), measured.numbers(lambda r: r.usd)
+    load = measured.in_flight()
+    arms = tuple(
+        _arm(arm.name, arm.tree, passes[a], costs[0][a], costs[1][a], load[a], weights)
+        for a, arm in enumerate(measured.plan.arms)
+    )
     plan = measured.plan
     return Comparison(
         simulated=measured.simulated,
@@ -182,24 +188,23 @@ def _modes(result: PaperResult, repeats: bool) -> Iterator[tuple[str, int]]:
     yield from ((f"audit: {name}", 1) for name in set(result.findings))
 
 
-def _arm(measured: Measured, number: int, passes: Floats, weights: Floats) -> Arm:
-    arm, by_paper = measured.plan.arms[number], passes.sum(0)
+def _arm(
+    name: str, tree: str, passes: Floats, calls: Floats, usd: Floats, load: Floats, weights: Floats
+) -> Arm:
+    """All arrays are by [repeat, paper]."""
+    by_paper = passes.sum(0)
     low, high = rate_interval(passes)
-    calls, usd = (
-        Cost(*paired.ratio_interval(x[number].sum(0), by_paper, weights))
-        for x in (measured.numbers(lambda r: r.calls), measured.numbers(lambda r: r.usd))
-    )
     return Arm(
-        name=arm.name,
-        tree=arm.tree,
+        name=name,
+        tree=tree,
         passed=int(by_paper.sum()),
         rate=float(passes.mean()),
         low=low,
         high=high,
         by_paper=tuple(int(n) for n in by_paper),
-        calls=calls,
-        usd=usd,
-        in_flight=float(measured.in_flight()[number].mean()),
+        calls=Cost(*paired.ratio_interval(calls.sum(0), by_paper, weights)),
+        usd=Cost(*paired.ratio_interval(usd.sum(0), by_paper, weights)),
+        in_flight=float(load.mean()),
     )
 
 

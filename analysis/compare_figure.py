@@ -31,15 +31,16 @@ def figure_of(found: Comparison) -> Figure:
     forest, strip = figure.subplots(2, 1, height_ratios=heights)
     _forest(forest, found)
     _strip(strip, found)
+    figure.suptitle(_title(found), x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+def _title(found: Comparison) -> str:
+    names = [one_line(name, 30) for name in labels(found.arms).values()]
+    who = names[1] if len(names) == 2 else f"{len(names) - 1} harnesses"
     simulated = "simulated, " if found.simulated else ""
     times = f" x {found.repeats} repeats" if found.repeats > 1 else ""
-    first = labels(found.arms)[found.arms[0].name]
-    figure.suptitle(
-        f"{one_line(first, 30)} and others: {simulated}{len(found.papers)} {found.part}"
-        f" papers{times}",
-        x=0.01, ha="left", fontsize=9,
-    )  # fmt: skip
-    return figure
+    return f"{who} against {names[0]}: {simulated}{len(found.papers)} {found.part} papers{times}"
 
 
 def _forest(axes: Axes, found: Comparison) -> None:
@@ -71,7 +72,7 @@ def _forest(axes: Axes, found: Comparison) -> None:
     axes.grid(axis="x", linewidth=0.4, color="#E3E3E3")
     axes.set_axisbelow(True)
     if found.simulated:
-        mark_simulated(axes)
+        mark_simulated(axes, size=24)
 
 
 def _verdict(pair: Pair) -> str:

@@ -5,10 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis import paired
-from analysis.compare import LEVEL, POWER, Comparison, Cost, Pair, labels
+from analysis.compare import BASELINE, LEVEL, POWER, Comparison, Cost, Pair, labels
+from metaopt.harnesses import candidate_of_run
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, grid, render
 
+CHOSEN = (
+    "a run's candidates were bred and chosen on these papers, and are better on them than on others"
+)
+SENTENCES = 6  # more arms than that are told in the table alone
 MODE_ARMS = 4  # columns of the table of changes; more are only in the JSON
 
 
@@ -19,7 +24,7 @@ def report(found: Comparison) -> str:
     lines += [
         f"{len(found.papers)} {found.part} papers x {times}, the same draws for the same requests",
         "",
-        *(sentence(found, pair) for pair in found.pairs),
+        *_verdicts(found),
         "",
         _rates(found),
         "",
@@ -28,6 +33,16 @@ def report(found: Comparison) -> str:
     if len(found.arms) <= MODE_ARMS:
         lines += ["", _modes(found)]
     return "\n".join([*lines, "", *_notes(found)])
+
+
+def _verdicts(found: Comparison) -> list[str]:
+    """A sentence for each arm; of many, for those of which something can be said."""
+    if len(found.pairs) <= SENTENCES:
+        return [sentence(found, pair) for pair in found.pairs]
+    told = [pair for pair in found.pairs if pair.verdict != "can't tell"]
+    first, rest = labels(found.arms)[found.arms[0].name], len(found.pairs) - len(told)
+    summed = [f"can't tell {rest} of {len(found.pairs)} harnesses from {first}"] if rest else []
+    return [*(sentence(found, pair) for pair in told), *summed]
 
 
 def sentence(found: Comparison, pair: Pair) -> str:
@@ -97,7 +112,7 @@ def _rates(found: Comparison) -> str:
 
 def _costs(found: Comparison) -> str:
     """What an arm's rollouts asked for; what two arms asked alike was paid for once."""
-    priced = any(arm.usd.value > 0 for arm in found.arms)
+    priced = any(0 < arm.usd.value < np.inf for arm in found.arms)
     table = grid("per passed item", ">calls", ">95 %", *([">cost", ">95 %"] if priced else []))
     for arm, name in zip(found.arms, labels(found.arms).values(), strict=True):
         usd = _cost(arm.usd, dollars) if priced else ()
@@ -138,17 +153,27 @@ def _notes(found: Comparison) -> list[str]:
         " interval without 0",
         *(_spread(pair, named[pair.name]) for pair in found.pairs if found.repeats > 1),
         "what else: exploratory, a change here is an idea and no finding",
+        *([CHOSEN] if found.part != "test" and _of_runs(found) else []),
         f"load: {loads} calls in flight when a rollout began, on average by harness",
     ]
 
 
+def _of_runs(found: Comparison) -> bool:
+    return any(candidate_of_run(arm.name) for arm in found.arms if arm.name != BASELINE)
+
+
 def _spread(pair: Pair, name: str) -> str:
-    """Where a difference's noise comes from, which says what more papers or repeats would buy."""
+    """Where a difference's noise comes from, and what more papers or repeats would buy."""
     found = pair.components
     assert found.between is not None
     assert found.within is not None
     between, within = 100 * max(0.0, found.between) ** 0.5, 100 * found.within**0.5
+    now, papers, repeats = (
+        100 * (found.half_width(n * found.papers, k * found.repeats) or 0.0)
+        for n, k in ((1, 1), (2, 1), (1, 2))
+    )
     return (
         f"{name}: the difference varies by {between:.0f} points (sd) between papers, by"
-        f" {within:.0f} between repeats of one"
+        f" {within:.0f} between repeats of one; its interval is +-{now:.0f} points, with twice the"
+        f" papers +-{papers:.0f}, with twice the repeats +-{repeats:.0f}"
     )

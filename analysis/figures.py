@@ -31,7 +31,7 @@ SHORT = {
     "highest single score": "highest score",
     "best, when accepted": "when accepted",
     "best, all its runs": "all its runs",
-    "best, shrunk to its parent": "shrunk",
+    "best, shrunk": "shrunk",
     "finalist, run again": "run again",
     "sealed test, best": "sealed test",
 }
@@ -98,13 +98,13 @@ def course(record: RunRecord) -> list[Point]:
 
 def _point(state: State) -> Point:
     entry = state.history[-1]
-    top, baseline = best(state.population), state.candidates[0]
+    top, baseline = best(state.candidates.values()), state.candidates[0]
     best_low, best_high = wilson(top.passes, top.papers)
     baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
     return Point(
         entry.iteration, entry.parent, entry.decision.partition(":")[0], entry.mutant_rate,
         top.id, top.rate if top.papers else None, best_low, best_high,
-        shrunk_rates(state.population)[top.id],
+        shrunk_rates(state.candidates.values())[top.id],
         baseline.rate if baseline.papers else None, baseline_low, baseline_high,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, ndtr, stdtr, stdtrit
+from scipy.special import nctdtr, ndtr, stdtrit
 from scipy.stats import binom
 
 Floats = NDArray[np.float64]
@@ -48,13 +48,6 @@ def standard_error(d: Floats) -> Floats:
     imagined = np.sqrt(squares / (n + 2) - (total / (n + 2)) ** 2) / np.sqrt(n + 2)
     error: Floats = np.where(np.ptp(d, axis=-1) == 0, imagined, spread)
     return error
-
-
-def p_value(d: Floats) -> Floats:
-    """Two-sided, of no difference on average: what ``interval`` says, as a probability."""
-    n = d.shape[-1]
-    p: Floats = 2 * stdtr(max(1, n - 1), -np.abs(d.mean(-1)) / standard_error(d))
-    return p
 
 
 def resamples(papers: int, count: int = RESAMPLES, seed: int = SEED) -> Floats:
@@ -144,6 +137,13 @@ class Components:
             return None
         return max(0.0, self.between) + self.within / repeats
 
+    def half_width(self, papers: int, repeats: int) -> float | None:
+        """Of the 95 % interval that so many papers and repeats would give, about."""
+        variance = self.variance(repeats)
+        if variance is None or papers < 2:
+            return None
+        return float(stdtrit(papers - 1, 0.975) * np.sqrt(variance / papers))
+
     @property
     def reliability(self) -> float | None:
         """How much of what papers seem to differ by is theirs, in [0, 1]; the rest is luck."""
@@ -198,13 +198,12 @@ def repeats_needed(
     found: Components, difference: float, level: float = 0.05, wanted: float = 0.8
 ) -> int | None:
     """The fewest repeats on these papers that do; ``None`` where no number would, or unknown."""
-    if found.between is None or found.within is None:
-        return None
-    between, within = max(0.0, found.between), found.within
 
     def enough(repeats: int) -> bool:
-        variance = max(between + within / repeats, 1e-12)
-        return power(difference, variance, found.papers, level) >= wanted
+        variance = found.variance(repeats)
+        return variance is not None and (
+            power(difference, max(variance, 1e-12), found.papers, level) >= wanted
+        )
 
     return _fewest(enough)
 

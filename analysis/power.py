@@ -1,7 +1,8 @@
 """``metaopt power``: what this gate lets in, and what a comparison of two harnesses can see.
 
-The gate is exact (``metaopt.chance``).  The comparison is that of ``metaopt compare``: its power
-is worked out from the spread of per-paper differences that Rasch papers give.
+The gate is exact where there is a formula (``metaopt.chance``).  The comparison is that of
+``metaopt compare``: its power is worked out from the spread of per-paper differences that Rasch
+papers give.
 """
 
 import json
@@ -10,14 +11,21 @@ from pathlib import Path
 
 from analysis.paired import papers_needed, sign_flip_power
 from inner_agent.errors import UserError
-from metaopt.chance import Floats, Papers, accepted, drawn_papers, number_of
-from metaopt.population import best, shrunk_rates
+from metaopt.chance import DRAWS, Floats, Papers, accepted, drawn_papers, is_exact, number_of
+from metaopt.config import POLICIES, Search
+from metaopt.policy import policy_of
+from metaopt.population import shrunk_rates
 from metaopt.record import open_record
+from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import grid, render
 from metaopt.validations import papers_of_run
 
 CHANGES = (-0.20, -0.15, -0.10, -0.05, -0.02, 0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
+GATES = {
+    True: "accepts what passes more papers than its parent; exact",
+    False: f"no formula; it was asked about {DRAWS:,} simulated validations: good to 1 or 2 points",
+}
 LEVEL, WANTED = 0.05, 0.8
 
 
@@ -38,11 +46,12 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is asked about: the papers, the parent's true rate on them, and where it is from.
+    """What is asked about: the gate, the papers, the parent's true rate on them.
 
-    ``source`` says so in words; ``simulated``: of a simulated run.
+    ``source`` says in words where papers and rate are from; ``simulated``: of a simulated run.
     """
 
+    search: Search
     papers: Papers
     rate: float
     source: str
@@ -55,6 +64,7 @@ class Power:
     ``false_accepts`` and its standard deviation ``spread``: of ``iterations`` such mutants."""
 
     policy: str
+    exact: bool
     papers: int
     rate: float
     source: str
@@ -67,23 +77,33 @@ class Power:
     effects: tuple[Effect, ...]
 
 
-def assumed(count: int, rate: float, spread: float) -> Setting:
-    """Papers drawn at random.  Raises ``UserError`` for a rate outside of (0, 1)."""
+def assumed(policy: str, count: int, rate: float, spread: float) -> Setting:
+    """Papers drawn at random.
+
+    Raises ``UserError`` for an unknown policy, and for a rate outside of (0, 1).
+    """
+    if policy not in POLICIES:
+        raise UserError(f"--policy {policy}: there is none; known: {', '.join(POLICIES)}")
     if not 0 < rate < 1:
         raise UserError(f"--rate {rate:g}: give a pass rate between 0 and 1, such as 0.3")
     source = f"papers drawn at random, their difficulty varying by {spread:g} on the logit"
-    return Setting(drawn_papers(count, spread), rate, source)
+    search = Search.model_validate({"policy": policy})
+    return Setting(search, drawn_papers(count, spread), rate, source)
 
 
-def recorded(run: Path) -> Setting:
-    """A run's own validation papers, at its best candidate's rate.  Raises ``UserError``."""
+def recorded(run: Path, policy: str | None) -> Setting:
+    """A run's own policy unless another is named, its papers, its best candidate's rate.
+
+    Raises ``UserError``.
+    """
     record = open_record(run)
-    papers = papers_of_run(record)
-    population = [c for c in record.state.population if c.runs]
-    top = best(population)
-    rate = min(max(shrunk_rates(population)[top.id], 1 / (4 * papers.count)), 0.99)
+    papers, top = papers_of_run(record), winner(record.state)
+    rate = shrunk_rates(record.state.candidates.values())[top.id]
     source = f"papers and rate of {run}, candidate {top.id}"
-    return Setting(papers, rate, source, record.config.simulated)
+    search = record.config.search
+    if policy not in (None, search.policy):
+        search = assumed(str(policy), papers.count, rate, 0.0).search
+    return Setting(search, papers, rate, source, record.config.simulated)
 
 
 def power(setting: Setting, repeats: int, iterations: int) -> Power:
@@ -91,12 +111,15 @@ def power(setting: Setting, repeats: int, iterations: int) -> Power:
 
     Changes that would lead out of (0, 1) are left out.
     """
-    papers, rate = setting.papers, setting.rate
-    identical = accepted(papers, rate)
+    policy, papers, rate = policy_of(setting.search), setting.papers, setting.rate
+    changes = [c for c in CHANGES if 0.001 < rate + c < 0.999]
+    shares = accepted(policy, papers, rate, changes)
+    identical = shares[changes.index(0.0)]
+    effects = (_effect(papers, rate, c, s, repeats) for c, s in zip(changes, shares, strict=True))
     return Power(
-        "paper", papers.count, rate, setting.source, setting.simulated, repeats, identical,
-        iterations, *number_of([identical] * iterations),
-        tuple(_effect(papers, rate, c, repeats) for c in CHANGES if 0.001 < rate + c < 0.999),
+        setting.search.policy, is_exact(policy), papers.count, rate, setting.source,
+        setting.simulated, repeats, identical, iterations, *number_of([identical] * iterations),
+        tuple(effects),
     )  # fmt: skip
 
 
@@ -120,7 +143,7 @@ def as_text(answer: Power) -> str:
     lines = [
         *([SIMULATED] if answer.simulated else []),
         f"{answer.papers} papers, the parent's true pass rate {answer.rate:.1%} ({answer.source})",
-        f"policy “{answer.policy}”: accepts what passes more papers than its parent; exact",
+        f"policy “{answer.policy}”: {GATES[answer.exact]}",
         "",
         f"A mutant that changes nothing is accepted {answer.identical:.1%} of the time: of"
         f" {answer.iterations} such ones",
@@ -145,10 +168,9 @@ def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
     return share if change else 2 * share
 
 
-def _effect(papers: Papers, rate: float, change: float, repeats: int) -> Effect:
+def _effect(papers: Papers, rate: float, change: float, share: float, repeats: int) -> Effect:
     mean, variance = per_paper(papers, rate, change, repeats)
     needed = papers_needed(mean, variance, LEVEL, WANTED) if change else None
-    share = accepted(papers, rate, change)
     return Effect(change, share, told(papers, rate, change, repeats), needed)
 
 

@@ -15,9 +15,10 @@ from inner_agent.calls import Usage
 from metaopt.config import RunConfig
 from metaopt.integrity import audited_text
 from metaopt.optimism import Figure, cells, meter
-from metaopt.population import Candidate, best
+from metaopt.population import Candidate
 from metaopt.predictions import checked
 from metaopt.record import RunRecord, open_record, usage
+from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, duration, one_line, pooled
 from metaopt.validations import AgainstLuck, against_luck, luck_text, validations
@@ -82,7 +83,7 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
     top = told["best, all its runs"]
     yield (
         f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
-        f" average luck alone adds {100 * top.luck:.1f} points to such a figure in a run like"
+        f" average luck alone adds {100 * top.luck:.0f} points to such a figure in a run like"
         " this one."
     )
     unbiased = [f for f in figures if f.name in ("finalist, run again", "sealed test, best")]
@@ -211,7 +212,7 @@ def _score_row(s: Score) -> tuple[str, ...]:
 
 
 def _integrity(record: RunRecord) -> Section:
-    top = best(record.state.population)
+    top = winner(record.state)
     items = [f"Baseline: {audited_text(record, 0)}."]
     if top.id:
         items.append(f"Best, candidate {top.id}: {audited_text(record, top.id)}.")
@@ -230,7 +231,7 @@ def _integrity(record: RunRecord) -> Section:
 def _lineage(record: RunRecord) -> Section:
     """How the best came to be, and what became of the iterations."""
     by_id: dict[int, Candidate] = record.state.candidates
-    rows, at = [], best(record.state.population)
+    rows, at = [], winner(record.state)
     while at.parent is not None:
         rows.append((str(at.id), str(at.parent), pooled(at), one_line(at.summary, 300)))
         at = by_id[at.parent]

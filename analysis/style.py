@@ -20,11 +20,11 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def mark_simulated(axes: Axes) -> None:
+def mark_simulated(axes: Axes, size: float = 34) -> None:
     """Say across the plot that no real model was asked."""
     axes.text(
         0.5, 0.5, "SIMULATED", transform=axes.transAxes, ha="center", va="center",
-        fontsize=34, color=DARK, alpha=0.1, fontweight="bold", rotation=18, zorder=1.5,
+        fontsize=size, color=DARK, alpha=0.1, fontweight="bold", rotation=18, zorder=1.5,
     )  # fmt: skip
 
 

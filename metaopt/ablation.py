@@ -18,7 +18,7 @@ from metaopt.config import RunConfig
 from metaopt.gate import gate, rules_of
 from metaopt.harnesses import Source
 from metaopt.hunks import Group, Hunk, runnable_groups, split_diff, take_back
-from metaopt.measure import Measured, measure_open, part_papers, refuse_other_folder
+from metaopt.measure import Measured, measure_open, part_papers
 from metaopt.population import Candidate
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
@@ -44,28 +44,29 @@ class Ablated:
 
 
 def take_apart(
-    run: Path, name: str, out: Path, part: str, limit: int | None, repeats: int, baseline: bool
-) -> Ablated:
+    run: Path, name: str, out: Path, part: str, limit: int | None, repeats: int,
+    baseline: bool = False, config: RunConfig | None = None,
+) -> Ablated:  # fmt: skip
     """Measure, or go on measuring, candidate ``name`` of a run in the folder ``out``.
 
     Taken back is its change to its parent, or to the baseline.  ``limit`` takes the first papers
-    of ``part``.  Raises ``UserError`` and ``Stopped`` as ``metaopt.measure.measure`` does.
+    of ``part``; ``config`` is the run's own unless one is given.  Raises ``UserError`` and
+    ``Stopped`` as ``metaopt.measure.measure`` does.
     """
     record = open_record(run)
+    config = config or record.config
     candidate = find(record, name).made()
     if candidate.parent is None:
         raise UserError("the baseline differs from nothing; name another candidate")
     against = find(record, "0" if baseline else str(candidate.parent)).made()
-    refuse_other_folder(out)
-    papers = part_papers(record.config, out, part, limit)
+    papers = part_papers(config, out, part, limit)
     with _scratch_repository(record, candidate) as repo:
         before, after = repo.read(against.commit), repo.read(candidate.commit)
         hunks = split_diff(before, after, partial(repo.file_diff, against.commit, candidate.commit))
         if not hunks:
             raise UserError(f"candidate {candidate.id} is candidate {against.id}: no hunk differs")
         say(f"{len(hunks)} hunks: seeing which of them can be taken back alone")
-        mode = choose_mode(record.config)
-        groups = asyncio.run(_groups(record.config, mode, before, after, hunks))
+        groups = asyncio.run(_groups(config, choose_mode(config), before, after, hunks))
         sources = {
             WHOLE: Source(repo, candidate.commit, candidate.tree),
             BEFORE: Source(repo, against.commit, against.tree),
@@ -77,7 +78,7 @@ def take_apart(
             arms.append(None if group.problem else _add(sources, repo, against, tree, group))
         say(f"{len(sources) * len(papers) * repeats} rollouts: {len(sources)} harnesses on"
             f" {len(papers)} papers, {repeats} repeats")  # fmt: skip
-        measured = measure_open(record.config, out, sources, part, papers, repeats)
+        measured = measure_open(config, out, sources, part, papers, repeats)
     return Ablated(candidate, against, hunks, groups, arms, measured)
 
 

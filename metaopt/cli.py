@@ -24,7 +24,8 @@ Three steps:
 
 Before a run:   init, split, doctor, estimate, serve-local
 A run:          run, status, show, plot (validation pass rate over iterations), checkout
-Compare:        compare (harnesses on the same papers), aa (a harness with itself)
+Compare:        compare (harnesses on the same papers), aa (a harness with itself),
+                ablate (which hunks carry a gain), test (the sealed papers, once, at the end)
 Data:           generate
 
 `metaopt COMMAND --help` explains each."""

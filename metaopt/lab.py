@@ -67,17 +67,23 @@ class Lab:
         return event.data
 
     async def evaluate(
-        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper]
-    ) -> dict[str, PaperResult]:
-        """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
-        sample = f"{candidate.tree[:16]}/{part}/{i}"
+        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper], draws: str = "",
+        shown: int | None = None,
+    ) -> dict[str, PaperResult]:  # fmt: skip
+        """Rollouts of one candidate on ``papers``, the recorded ones not repeated.
+
+        The same harness in the same iteration gets the same replies, but under another name of
+        ``draws``.  ``shown``: the iteration under which the progress is seen, if it isn't ``i``.
+        """
+        sample = f"{candidate.tree[:16]}/{part}/{i}{draws}"
         draw = Draw(candidate.id, part, i, sample, fresh=part != "train")
+        seen = i if shown is None else shown
 
         def export() -> Path:
             return self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
 
         return await self.rollouts.evaluate(
-            draw, export, papers, lambda: self.monitor.paper_done(i)
+            draw, export, papers, lambda: self.monitor.paper_done(seen)
         )
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:

@@ -117,8 +117,10 @@ def part_papers(
 ) -> list[Paper]:
     """The first ``limit`` papers of a part that the loop may see, all of them without a limit.
 
-    Raises ``UserError`` for the sealed part, an unknown one, and when there are fewer papers.
+    Raises ``UserError`` for the sealed part, an unknown one, when there are fewer papers, and as
+    ``refuse_other_folder`` does: synthetic papers are written below ``folder``.
     """
+    refuse_other_folder(folder)
     if part == "test":
         raise UserError("--part test: sealed; metaopt test opens it, once. Give val or train")
     split = loop_papers(config, folder / CACHE)

@@ -14,9 +14,9 @@ from inner_agent.errors import UserError
 from metaopt.config import RunConfig, load_config
 from metaopt.history import HistoryEntry
 from metaopt.monitor import PAUSED
-from metaopt.population import Candidate, best, highest_average
+from metaopt.population import Candidate, highest_average
 from metaopt.repo import HarnessRepo
-from metaopt.state import State, replay
+from metaopt.state import State, replay, winner
 from metaopt.store import Event, Store, owner_of
 
 ARMS = "arms.json"  # what a measurement outside of a run compares
@@ -109,7 +109,7 @@ def find(record: RunRecord, name: str) -> Found:
     """
     if name in ("best", "paper"):
         state = record.state
-        top = winner(record) if name == "best" else highest_average(state.population)
+        top = winner(state) if name == "best" else highest_average(state.population)
         return Found(top.id, top)
     ident = 0 if name == "baseline" else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else -1
     if ident not in record.stages:
@@ -125,20 +125,6 @@ def find(record: RunRecord, name: str) -> Found:
         return Found(ident, None)
     parent = stages["selected"]["parent"]
     return Found(ident, Candidate(ident, parent, made["commit"], made["tree"], made["summary"]))
-
-
-def winner(record: RunRecord) -> Candidate:
-    """The candidate to take away: the one that the finalists' re-run chose, once there was one.
-
-    Until then, and when iterations were decided after the last re-run, the highest shrunk rate.
-    """
-    rerun, decided = (
-        max((i for i, stages in record.stages.items() if kind in stages), default=-1)
-        for kind in ("finalists", "decided")
-    )
-    if rerun >= max(decided, 0):
-        return record.state.candidates[record.stages[rerun]["finalists"]["chosen"]]
-    return best(record.state.population)
 
 
 def usage(folder: Path) -> dict[str, Usage]:

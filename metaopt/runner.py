@@ -43,7 +43,8 @@ def run(config: RunConfig, folder: Path) -> Path:
         lab = open_lab(config, folder, Monitor())
     if lab.rollouts.rig.mode == "none":
         print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
-    if opened := opened_text(folder):
+    goes_on = lab.state.first_undecided() <= config.search.iterations
+    if goes_on and (opened := opened_text(folder)):
         say(f"note: the test papers of this run were {opened}; what is decided from here on isn't"
             " blind to that")  # fmt: skip
     note = folder / STOPPED

@@ -76,10 +76,10 @@ def _overview(record: RunRecord, found: Found) -> str:
         lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(decision)}"]
     c = found.candidate
     if c is not None:
-        rates = shrunk_rates(record.state.population)
+        rates = shrunk_rates(record.state.candidates.values())
         lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {pooled(c)}"]
         if c.parent is not None and c.id in rates:
-            lines.append(f"            {rates[c.id]:.1%} shrunk towards its parent's")
+            lines.append(f"            {rates[c.id]:.1%} shrunk towards its relatives'")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
         lines.append(f"audit       {audited_text(record, c.id)}")
         entry = next((d for d in record.decisions if d.iteration == found.id), None)

@@ -17,9 +17,9 @@ from metaopt.record import (
     running_process,
     stop_reason,
     usage,
-    winner,
 )
 from metaopt.sealed import opened_text, openings
+from metaopt.state import winner
 from metaopt.text import (
     amount,
     dollars,
@@ -139,17 +139,18 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
 
 
 def _best(record: RunRecord) -> str:
-    top = winner(record)
+    top = winner(record.state)
     if top.id == 0:
         return "still the baseline"
-    shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
+    rate = shrunk_rates(record.state.candidates.values())[top.id]
+    shrunk = f"{rate:.1%} shrunk towards its relatives'"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
     return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
 
 
 def _audit(record: RunRecord) -> str:
     """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
-    top = winner(record)
+    top = winner(record.state)
     told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
     names = ("baseline", f"candidate {top.id}")
     lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
@@ -206,7 +207,7 @@ def _next_commands(record: RunRecord) -> list[str]:
         commands["what was tried"] = f"metaopt show {folder}"
     if any(d.mutant_rate is not None for d in record.decisions):
         commands["the figure"] = f"metaopt plot {folder} --out F.png"
-    if winner(record).id:
+    if winner(record.state).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
     if len(record.decisions) < record.config.search.iterations:

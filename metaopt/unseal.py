@@ -12,6 +12,7 @@ from inner_agent import prompts
 from inner_agent.errors import UserError
 from inner_agent.papers import Paper
 from inner_agent.sandbox import choose_mode
+from metaopt.config import RunConfig, load_config, refuse_other_config
 from metaopt.harnesses import Source
 from metaopt.lab import sealed_papers
 from metaopt.measure import Measured, measure_open
@@ -23,25 +24,36 @@ from metaopt.store import lock
 FOLDER = "test"
 
 
-def take_test(run: Path, repeats: int | None = None, again: bool = False) -> Opening:
+def take_test(
+    run: Path, repeats: int | None = None, again: bool = False, overrides: Sequence[str] = ()
+) -> Opening:
     """Open the test papers of a run, or go on with an opening; returns what it showed.
 
-    Raises ``UserError`` as ``open_seal`` does, and ``UserError`` and ``Stopped`` as ``measure``.
+    ``overrides`` of the run's config are those that going on with it takes as well: budgets,
+    connections, the papers' folder.  Raises ``UserError`` as ``open_seal`` does, and ``UserError``
+    and ``Stopped`` as ``measure``.
     """
-    record = open_record(run)
-    _refuse_other_prompts(record)
-    choose_mode(record.config)  # before the seal is broken for nothing
+    open_record(run)  # refuses what isn't a run before a lock is left in it
     with lock(run):
-        papers = sealed_papers(record.config, run)
+        record = open_record(run)
+        frozen = run / "config.toml"
+        config = load_config(frozen, overrides)
+        refuse_other_config(frozen.read_text(encoding="utf-8"), config, run)
+        _refuse_other_prompts(record)
+        choose_mode(config)  # before the seal is broken for nothing
+        papers = sealed_papers(config, run)
         opening = open_seal(record, papers, repeats, again)
         for line in _beforehand(record, opening):
             say(line)
-        measured = _measure(record, opening, papers, len(openings(run)))
+        measured = _measure(record, config, opening, papers)
         return close_opening(run, _passes(measured, opening))
 
 
-def _measure(record: RunRecord, opening: Opening, papers: Sequence[Paper], number: int) -> Measured:
+def _measure(
+    record: RunRecord, config: RunConfig, opening: Opening, papers: Sequence[Paper]
+) -> Measured:
     """Each harness once, whatever it is in the comparison.  Another opening draws anew."""
+    number = len(openings(record.folder))
     part = FOLDER if number == 1 else f"{FOLDER}-{number}"
     with closing(record.repo()) as repo:
         sources = {}
@@ -49,9 +61,8 @@ def _measure(record: RunRecord, opening: Opening, papers: Sequence[Paper], numbe
             made = find(record, str(ident)).made()
             sources[str(ident)] = Source(repo, made.commit, made.tree)
         return measure_open(
-            record.config, record.folder / FOLDER / str(number), sources, part, papers,
-            opening.repeats,
-        )  # fmt: skip
+            config, record.folder / FOLDER / str(number), sources, part, papers, opening.repeats
+        )
 
 
 def _passes(measured: Measured, opening: Opening) -> dict[int, list[list[bool]]]:

@@ -4,30 +4,36 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import require
-from scipy.stats import binomtest
+from scipy.stats import binomtest, multinomial
 from test_repo import foreign, git
 from whole_runs import decided, made_run, small_config
 
-from analysis.ablate import adjusted, verdict
+from analysis.ablate import adjusted, as_text, attribute, verdict
 from analysis.cli import app
 from analysis.contrast import detectable
-from analysis.paired import Floats
+from analysis.paired import Floats, sign_flip_power
 from inner_agent.sandbox import bubblewrap_problem
+from metaopt.ablation import Ablated
 from metaopt.cli import invoke
 from metaopt.config import Harness, load_config
 from metaopt.hunks import Group, Hunk, runnable_groups, split_diff, take_back
+from metaopt.population import Candidate
 from metaopt.repo import HarnessRepo, write_tree
 from metaopt.tree import Tree
 
+PAPERS = 40
+PARITY = np.arange(PAPERS) % 2 == 0
 ROOT = Path(__file__).parent.parent
 ENTRY = {"harness.py": b"print()\n"}
 
@@ -233,6 +239,55 @@ def test_losses_are_paired_exact_and_adjusted() -> None:
     assert [verdict(d, p) for d, p in zip(found, p_holm, strict=True)] == [
         "carries the gain", "can't tell", "can't tell",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.3, 0.55, 0.8])
+def test_the_power_of_the_exact_test_is_summed_over_everything_that_can_happen(
+    difference: float,
+) -> None:
+    papers, disagree, level = 9, 0.6, 0.06
+    both = max(disagree, difference)
+    up, down = (both + difference) / 2, (both - difference) / 2
+    chances = multinomial(papers, [up, down, 1 - both])
+    power = sum(
+        chances.pmf([a, b, papers - a - b])
+        for a in range(papers + 1)
+        for b in range(papers + 1 - a)
+        if a > b and binomtest(a, a + b).pvalue <= level
+    )
+    assert sign_flip_power(difference, disagree, papers, 1, level) == pytest.approx(power)
+
+
+@pytest.mark.parametrize(
+    ("passes_with", "word"),
+    [
+        (lambda a, b: a & b, "need each other"),
+        (lambda a, b: a | b, "overlap"),
+        (lambda a, b: a, "may well be chance"),
+        (lambda a, b: np.where(PARITY, a, b), "may well be chance"),
+    ],
+)
+def test_whether_hunks_add_up_is_said(passes_with: Callable[[Any, Any], Any], word: str) -> None:
+    """Each paper passes by a rule on which of two hunks are there."""
+    yes, no = np.ones(PAPERS, dtype=int), np.zeros(PAPERS, dtype=int)
+    rules = {"candidate": (yes, yes), "before": (no, no), "1": (no, yes), "2": (yes, no)}
+    arms = [SimpleNamespace(name=name) for name in rules]
+    passes = np.array([[passes_with(*rule)] for rule in rules.values()], dtype=float)
+    plan = SimpleNamespace(
+        arms=arms, part="val", papers=[f"p{k}" for k in range(PAPERS)], repeats=1
+    )
+    measured = SimpleNamespace(
+        simulated=True, plan=plan, passes=lambda: passes, results=[[{}] for _ in arms]
+    )
+    hunks = [Hunk(f"{k}.md", (0, 1), (0, 1), f"-old\n+new {k}\n") for k in range(2)]
+    made = Candidate(1, 0, "", ""), Candidate(0, None, "", "")
+    groups = [Group((0,)), Group((1,))]
+    found = attribute(Ablated(*made, hunks, groups, ["1", "2"], measured))  # type: ignore[arg-type]
+    losses = [passes[0] - passes[arm] for arm in (2, 3)]
+    assert found.surplus is not None
+    expected = (losses[0] + losses[1] - (passes[0] - passes[1])).mean()
+    assert found.surplus.difference == pytest.approx(expected)
+    assert word in as_text(found)
 
 
 @pytest.mark.parametrize(("papers", "repeats"), [(25, 1), (60, 1), (40, 3)])

@@ -12,10 +12,26 @@ from analysis import paired
 from analysis.cli import app
 from analysis.paired import papers_needed
 from analysis.power import per_paper, told
-from metaopt.chance import Papers, accepted, drawn_papers, expit, known_papers, number_of
+from metaopt.chance import (
+    Papers,
+    accepted,
+    drawn_papers,
+    expit,
+    false_accepts,
+    known_papers,
+    number_of,
+)
 from metaopt.cli import invoke
+from metaopt.policy import Paper, Pooled, Spending, Thompson
 
 Capture = pytest.CaptureFixture[str]
+
+
+class Asked(Paper):
+    """``Paper`` with a look after ten papers, at which nothing is ever hopeless."""
+
+    def __init__(self) -> None:
+        super().__init__(spending=Spending(block=10))
 
 
 def coins(
@@ -35,7 +51,7 @@ def coins(
 def test_the_strict_gates_known_figures(
     rate: float, change: float, least: float, most: float
 ) -> None:
-    found = accepted(drawn_papers(25, 0), rate, change)
+    found = accepted(Paper(), drawn_papers(25, 0), rate, [change])[0]
     passes = np.arange(26)
     parent, mutant = binom.pmf(passes, 25, rate), binom.pmf(passes, 25, rate + change)
     more = passes[:, None] > passes[None, :]
@@ -56,7 +72,7 @@ def test_known_papers_against_all_their_outcomes() -> None:
         if sum(after) > sum(before):
             chances = zip((*p, *q), outcome, strict=True)
             total += prod(r if passed else 1 - r for r, passed in chances)
-    assert accepted(papers, 0.5, 0.1) == pytest.approx(total, abs=1e-9)
+    assert accepted(Pooled(), papers, 0.5, [0.1])[0] == pytest.approx(total, abs=1e-9)
 
 
 @pytest.mark.parametrize("change", [0.0, 0.1])
@@ -65,7 +81,32 @@ def test_the_gate_on_papers_of_varying_difficulty_by_simulation(change: float) -
     parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), 1, 100_000)
     more = (mutant.sum(axis=1) > parent.sum(axis=1)).mean()
     assert parent.mean() == pytest.approx(0.3, abs=0.002)
-    assert accepted(papers, 0.3, change) == pytest.approx(more, abs=0.006)
+    assert accepted(Paper(), papers, 0.3, [change])[0] == pytest.approx(more, abs=0.006)
+
+
+def test_a_gate_without_a_formula_is_asked_itself() -> None:
+    """``Asked`` decides as ``Paper`` does, so its simulated shares are known exactly."""
+    papers, changes = drawn_papers(25, 1.0), [-0.1, 0.0, 0.1]
+    assert accepted(Asked(), papers, 0.3, changes) == pytest.approx(
+        accepted(Paper(), papers, 0.3, changes), abs=0.03
+    )
+
+
+def test_thompsons_gate_by_its_own_rules() -> None:
+    """Papers of one rate: screened on 5 papers, never hopeless at so small a level, then > 30 %."""
+    policy = Thompson(alpha=1e-9)
+    screen, rest = np.arange(6), np.arange(21)
+    passes = binom.pmf(screen, 5, 0.4)[:, None] * binom.pmf(rest, 20, 0.4)[None, :]
+    let_in = (screen[:, None] >= 2) & (screen[:, None] + rest[None, :] >= 8)
+    found = accepted(policy, drawn_papers(25, 0.0), 0.3, [0.1])[0]
+    assert found == pytest.approx(float(passes[let_in].sum()), abs=0.03)
+    assert accepted(Thompson(), drawn_papers(25, 0.0), 0.3, [0.1])[0] <= found
+
+
+def test_false_accepts_between_rates_are_interpolated() -> None:
+    papers, rates = drawn_papers(25, 1.0), [0.05, 0.13, 0.3, 0.3, 0.55]
+    exact = [accepted(Paper(), papers, rate)[0] for rate in rates]
+    assert false_accepts(Paper(), papers, rates) == pytest.approx(exact, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +151,7 @@ def test_power_prints_its_table_and_its_numbers(capsys: Capture) -> None:
     assert answer["false_accepts"] == pytest.approx(10 * answer["identical"])
     assert invoke(app, ["power", "--rate", "1.2"]) == 2
     assert "between 0 and 1" in capsys.readouterr().err
+    assert invoke(app, ["power", "--policy", "thomson"]) == 2
+    assert "known: paper, pooled, thompson" in capsys.readouterr().err
+    assert invoke(app, ["power", "--policy", "thompson"]) == 0
+    assert "no formula" in capsys.readouterr().out

@@ -21,8 +21,10 @@ from metaopt.lab import loop_papers, sealed_papers
 from metaopt.measure import part_papers
 from metaopt.record import open_record
 from metaopt.repo import HarnessRepo
+from metaopt.runner import Stopped
+from metaopt.runner import run as start
 from metaopt.sealed import openings
-from metaopt.store import Store, lock
+from metaopt.store import Event, Store, lock
 
 ROOT = Path(__file__).parent.parent
 PAPERS = 6
@@ -32,7 +34,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three iterations, made by hand: 1 was good twice, 2 was lucky in its only run."""
+    """Three iterations, made by hand: 2 was lucky once, the finalists' re-run chose 1."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = _config(tmp_path_factory.mktemp("input"))
     with made_run(folder, config) as (repo, store):
@@ -43,7 +45,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bad = repo.commit(good, repo.read(good) | {"notes.md": b"no luck\n"}, "idle")
         decided(store, repo, BEST, good, 0, (1, 15))
         decided(store, repo, PAPER, lucky, 0, (1, 16))
-        decided(store, repo, 3, bad, BEST, (14, 2), accepted=False)
+        decided(store, repo, 3, bad, BEST, (16, 14), accepted=False)
+        store.append(Event(3, "finalists", {"candidates": [BEST, PAPER], "chosen": BEST}))
     return folder
 
 
@@ -150,6 +153,18 @@ def test_killed_in_an_opening_it_goes_on_with_that(
     assert opening.arms == unbroken.arms
 
 
+def test_a_budget_that_ends_stops_an_opening_and_a_higher_one_goes_on(
+    run: Path, opened_run: Path, capsys: Capture
+) -> None:
+    status, _, err = ask(capsys, "test", run, "--set", "budget.calls=150")
+    assert status == 3
+    assert "to go on: metaopt" in err
+    assert ask(capsys, "test", run, "--set", "seed=4")[0] == 2  # another config, other results
+    assert ask(capsys, "test", run, "--set", "budget.calls=100000")[0] == 0
+    [opening] = openings(run)
+    assert opening.arms == openings(opened_run)[0].arms
+
+
 def test_another_look_is_on_record_and_draws_anew(
     opened_run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -195,13 +210,12 @@ def test_a_record_of_openings_that_is_not_whole_stays_as_it_is(run: Path, capsys
     assert (run / "test.json").read_text() == '{"openings": [{"at": 1'
 
 
-def test_going_on_after_the_test_is_said(opened_run: Path, tmp_path: Path) -> None:
+def test_going_on_after_the_test_is_said(opened_run: Path, tmp_path: Path, capsys: Capture) -> None:
     run = Path(shutil.copytree(opened_run, tmp_path / "run"))
-    words = ["run", str(run / "config.toml"), "--out", str(run)]
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", *words], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "isn't blind" in done.stderr, done.stderr
+    config = load_config(run / "config.toml", ["search.iterations=4", "budget.calls=0"])
+    with pytest.raises(Stopped, match=r"budget\.calls"):
+        start(config, run)
+    assert "opened once" in capsys.readouterr().err
 
 
 def test_nothing_else_gets_at_the_test_papers(tmp_path: Path) -> None:
@@ -211,7 +225,7 @@ def test_nothing_else_gets_at_the_test_papers(tmp_path: Path) -> None:
     assert set(parts) == {"train", "val"}
     assert not sealed & {p.id for papers in parts.values() for p in papers}
     with pytest.raises(UserError, match="sealed"):
-        part_papers(config, tmp_path, "test")
+        part_papers(config, tmp_path / "out", "test")
     users = {
         (path.relative_to(ROOT).as_posix(), name)
         for room in ("inner_agent", "metaopt", "analysis")

@@ -103,7 +103,8 @@ def decided(
     for kind, data in {
         "selected": {"parent": parent},
         "implemented": {"commit": commit, "tree": repo.tree_id(commit), "summary": f"edit {i}"},
-        "validated": {"papers": [f"v{k}" for k in range(25)], "parent": before, "mutant": after,
+        "validated": {"papers": [f"v{k}" for k in range(25)], "parent": before, "before": before,
+                      "mutant": after, "stopped": "",
                       "audit": {"parent": one, "mutant": one}, "alarm": ""},
         "decided": {"accepted": accepted, "entry": entry},
     }.items():  # fmt: skip

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -17,12 +17,17 @@ class Tally(Protocol):
         ...
 
 
-def command(doc: str | None, counted: str, play: Callable[[str, int, int], Tally]) -> int:
+def command(
+    doc: str | None,
+    counted: str,
+    play: Callable[[str, int, int], Tally],
+    subjects: Sequence[str] = ("run", "generate"),
+) -> int:
     """Parse the arguments, ``play(what, seed, count)``, print its table; the exit status."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument(f"--{counted}", dest="count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--what", choices=["run", "generate"], default="run")
+    parser.add_argument("--what", choices=subjects, default="run")
     options = parser.parse_args()
     began = time.monotonic()
     tally = play(options.what, options.seed, options.count)

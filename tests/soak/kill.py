@@ -2,10 +2,11 @@
 
     python tests/soak/kill.py --kills 200 --seed 1 --what run
 
-A small simulated run (or data set) behind an HTTP provider is killed again and again and resumed
-to its end, which is compared with that of one that nobody touched.  Victims: the process itself
-(its jailed children must die with it), a jailed child alone (bubblewrap's outer or inner process,
-or the harness), or both.  Prints a table in Markdown; exit status 1 if anything was lost.
+A small simulated run (or data set, or comparison) behind an HTTP provider is killed again and
+again and resumed to its end, which is compared with that of one that nobody touched.  Victims: the
+process itself (its jailed children must die with it), a jailed child alone (bubblewrap's outer or
+inner process, or the harness), or both.  Prints a table in Markdown; exit status 1 if anything was
+lost.
 """
 
 import json
@@ -41,6 +42,7 @@ from inner_agent.gateway import idempotency_key  # noqa: E402
 
 VICTIMS = ("parent", "child", "both")
 PAPERS = 8
+ROLLOUTS = 8  # of the comparison: two arms, two papers, two repeats
 NEXT = {"selected": "trace", "traced": "diagnose", "diagnosed": "edit", "implemented": "validate",
         "validated": "decide"}  # fmt: skip
 POLL_S = 0.003
@@ -94,7 +96,8 @@ def command_line(arguments: list[str], log: str) -> None:
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
-    from metaopt.cli import app, invoke
+    from analysis.cli import app
+    from metaopt.cli import invoke
 
     sys.exit(invoke(app, arguments))
 
@@ -146,13 +149,32 @@ def data_end(folder: Path) -> Any:
     return rows, (folder / "items.jsonl").read_bytes(), files
 
 
+def measured_stage(folder: Path) -> str:
+    """How far a comparison was, in halves of its rollouts."""
+    done = _rows(folder)
+    return "open" if not done else "first half" if 2 * done < ROLLOUTS else "second half"
+
+
+def measured_end(folder: Path) -> Any:
+    """A comparison: what was measured, times aside."""
+    with closing(sqlite3.connect(folder / "measured.db")) as db:
+        rows = db.execute(
+            "SELECT candidate, iteration, paper, data FROM results"
+            " ORDER BY candidate, iteration, paper"
+        ).fetchall()
+    return rows, (folder / "arms.json").read_bytes()
+
+
 def subject(what: str, place: Path, server: FakeOpenAI) -> Subject:
-    """A small run, or a small data set."""
+    """A small run, a small data set, or a small comparison."""
     endpoint = f'base_url = "{server.base_url}"\napi_key_env = "FAKE_KEY"\nmax_retries = 0'
     config = str(small_config(place, endpoint, iterations=2, minibatch=2, validation=2))
     if what == "run":
         return Subject(lambda out: ["run", config, "--out", str(out)], story, run_stage)
     harness = str(TESTS.parent / "populations/classics/published_fixes.diff")
+    if what == "compare":
+        arms = ["compare", "baseline", harness, "--config", config, "--repeats", "2"]
+        return Subject(lambda out: [*arms, "--out", str(out)], measured_end, measured_stage)
     given = ["generate", "--config", config, "--papers", f"synthetic:{PAPERS}:0"]
     return Subject(
         lambda out: [*given, "--harness", harness, "--out", str(out)], data_end, data_stage
@@ -324,7 +346,8 @@ def _jailed(parent: psutil.Process) -> list[psutil.Process]:
 def _rows(folder: Path) -> int:
     """Events and results so far, as one number."""
     total = 0
-    for name, table in (("run.db", "events"), ("run.db", "results"), ("results.db", "results")):
+    tables = [(f"{name}.db", "results") for name in ("run", "results", "measured")]
+    for name, table in (("run.db", "events"), *tables):
         if (folder / name).exists():
             try:
                 with closing(sqlite3.connect(f"file:{folder / name}?mode=ro", uri=True)) as db:
@@ -350,4 +373,4 @@ def play(what: str, seed: int, kills: int) -> Tally:
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, "kills", play))
+    sys.exit(command(__doc__, "kills", play, ("run", "generate", "compare")))

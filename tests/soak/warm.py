@@ -4,6 +4,8 @@ import aiohttp  # noqa: F401
 import openai
 import openai.resources.chat  # noqa: F401
 
+import analysis.compare
+import analysis.compare_text  # noqa: F401
 import metaopt.generate
 import metaopt.runner  # noqa: F401
 from inner_agent.sandbox import bubblewrap_problem
