@@ -186,10 +186,7 @@ def power(difference: float, variance: float, papers: int, level: float = 0.05) 
     """How often ``interval`` leaves out 0 where the true difference is so large: noncentral t."""
     if papers < 2:
         return 0.0
-    shift = abs(difference) * np.sqrt(papers / variance)
-    t = stdtrit(papers - 1, 1 - level / 2)
-    caught = 1 - nctdtr(papers - 1, shift, t)
-    return 1.0 if np.isnan(caught) else float(caught)  # so far off that scipy gives up
+    return _beyond(abs(difference) * np.sqrt(papers / variance), papers, level)
 
 
 def papers_needed(
@@ -249,7 +246,14 @@ def sign_flip_power(
         up = _binomial(many, wins, (1 + difference / disagree) / 2)
         caught = np.where((2 * mid <= level) & (2 * wins > many), up, 0).sum(1)
         return float(_binomial(np.array(papers), many[:, 0], disagree) @ caught)
-    return power(difference, max(square - difference**2, 1e-12), papers, level)
+    variance = max(square - difference**2, 1e-12)
+    return _beyond(difference * np.sqrt(papers / variance), papers, level)
+
+
+def _beyond(shift: float, papers: int, level: float) -> float:
+    """How often a t statistic around ``shift`` is significant on its own side."""
+    caught = 1 - nctdtr(papers - 1, shift, stdtrit(papers - 1, 1 - level / 2))
+    return float(shift > 0) if np.isnan(caught) else float(caught)  # too far off for scipy
 
 
 def _binomial(n: NDArray[np.int64], k: NDArray[np.int64], p: float) -> Floats:
