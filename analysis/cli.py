@@ -97,6 +97,95 @@ def aa(
         write_text(json, data)
 
 
+@app.command("test")
+def open_test(
+    run: RunArg,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Rollouts of each harness on each paper.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Open them once more, on record.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what the last one showed.")] = False,
+    json: JsonOption = None,
+    override: SetOption = None,
+) -> None:
+    """Open the sealed test papers once, for the best, the baseline and the paper's choice."""
+    from analysis.sealed import as_json, as_text, shown
+    from metaopt.unseal import take_test
+
+    if json:
+        check_target(json, (".json",))
+    if not show:
+        with told_how_to_go_on():
+            take_test(run, repeats, again, override or ())
+    found = shown(run)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
+
+
+@app.command()
+def ablate(
+    run: RunArg,
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A number, or best.")],
+    out: Annotated[Path, typer.Option(help="A folder for what is measured.")],
+    papers: Annotated[int | None, typer.Option(min=2, help="The first papers only.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rollouts of each on each paper.")] = 1,
+    part: PartOption = "val",
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Its change to the baseline, not to its parent.")
+    ] = False,
+    json: JsonOption = None,
+    override: SetOption = None,
+) -> None:
+    """Take back a candidate's change hunk by hunk: which hunks carry its gain?"""
+    from analysis.ablate import as_json, as_text, attribute
+    from metaopt.ablation import take_apart
+    from metaopt.config import load_config
+
+    if json:
+        check_target(json, (".json",))
+    with told_how_to_go_on():
+        config = load_config(run / "config.toml", override) if override else None
+        measured = take_apart(run, candidate, out, part, papers, repeats, baseline, config)
+    found = attribute(measured)
+    print(as_text(found))
+    if json:
+        write_text(json, as_json(found))
+
+
+@app.command()
+def power(
+    papers: Annotated[int, typer.Option(min=2, help="Validation papers.")] = 25,
+    rate: Annotated[float, typer.Option(help="The parent's true pass rate.")] = 0.3,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each paper compared.")] = 1,
+    spread: Annotated[
+        float, typer.Option(min=0, max=5, help="How papers' difficulty varies, on the logit.")
+    ] = 1.0,
+    iterations: Annotated[int, typer.Option(min=1, help="Mutants that change nothing.")] = 233,
+    run: Annotated[
+        Path | None, typer.Option(help="Take papers and rate from this run instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,
+) -> None:
+    """How often the gate passes noise, and what true changes gate and comparison catch."""
+    from analysis import power as tables
+
+    setting = tables.recorded(run) if run else tables.assumed(papers, rate, spread)
+    answer = tables.power(setting, repeats, iterations)
+    print(tables.as_json(answer) if as_json else tables.as_text(answer))
+
+
+@app.command()
+def report(
+    run: RunArg,
+    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+) -> None:
+    """What a run did and how far to believe it, as text for a colleague."""
+    from analysis.markdown import write_report
+
+    print(write_report(run, out), end="" if out is None else "\n")
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(invoke(app))

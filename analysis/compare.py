@@ -237,7 +237,7 @@ def _pairs(
     smallest: float,
 ) -> tuple[Pair, ...]:  # fmt: skip
     counts = (passes[1:] - passes[0]).sum(1).astype(int)
-    tests = [paired.sign_flip(row) for row in counts]
+    tests = [(paired.sign_flip(row), paired.mid_p(row)) for row in counts]
     adjusted = paired.holm(np.array([mid for _, mid in tests]))
     return tuple(
         _pair(arms, n, passes[n] - passes[0], tests[n - 1], float(adjusted[n - 1]),

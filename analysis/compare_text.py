@@ -53,7 +53,7 @@ def sentence(found: Comparison, pair: Pair) -> str:
         return f"{name} is the same harness as {first}, file by file: there is nothing to compare"
     size = f"{points(pair.change.difference)} points [{points(pair.change.low)} to"
     several = f" for {len(found.pairs)} comparisons" if len(found.pairs) > 1 else ""
-    size += f" {points(pair.change.high)}], p {_p(pair.p_holm)}{several}"
+    size += f" {points(pair.change.high)}], p {p_text(pair.p_holm)}{several}"
     if pair.verdict != "can't tell":
         return f"{name} is {pair.verdict} than {first}: {size}"
     return f"can't tell {name} from {first}: {size}; {_what_it_takes(found, pair)}"
@@ -64,7 +64,8 @@ def points(rate: float) -> str:
     return f"{100 * rate:+.0f}" if abs(rate) >= 0.005 else "0"
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """A probability, to two digits."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
@@ -102,8 +103,8 @@ def _rates(found: Comparison) -> str:
             row += [
                 points(pair.change.difference),
                 f"{points(pair.change.low)} to {points(pair.change.high)}",
-                str(pair.more), str(pair.fewer), _p(pair.p_exact), _p(pair.p_mid),
-                *([_p(pair.p_holm)] if several else []), pair.verdict,
+                str(pair.more), str(pair.fewer), p_text(pair.p_exact), p_text(pair.p_mid),
+                *([p_text(pair.p_holm)] if several else []), pair.verdict,
             ]  # fmt: skip
         table.add_row(*row)
     return render(table)

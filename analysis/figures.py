@@ -15,14 +15,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.style import BLUE, DARK, GREY, ORANGE, STYLE, mark_simulated, save
+from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE, STYLE, mark_simulated, save
 from analysis.targets import SUFFIXES, check_target
 from inner_agent.errors import UserError
+from metaopt.optimism import Figure as Told
+from metaopt.optimism import meter
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record
 from metaopt.state import State, replay
 from metaopt.statistics import wilson
 from metaopt.text import one_line
+
+# The meter's figures that are drawn, and what stands below them.
+SHORT = {
+    "highest single score": "highest score",
+    "best, when accepted": "when accepted",
+    "best, all its runs": "all its runs",
+    "best, shrunk to its parent": "shrunk",
+    "finalist, run again": "run again",
+    "sealed test, best": "sealed test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +98,25 @@ def course(record: RunRecord) -> list[Point]:
 
 def _point(state: State) -> Point:
     entry = state.history[-1]
-    top, baseline = best(state.population), state.candidates[0]
+    top, baseline = best(state.candidates.values()), state.candidates[0]
     best_low, best_high = wilson(top.passes, top.papers)
     baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
     return Point(
         entry.iteration, entry.parent, entry.decision.partition(":")[0], entry.mutant_rate,
         top.id, top.rate if top.papers else None, best_low, best_high,
-        shrunk_rates(state.population)[top.id],
+        shrunk_rates(state.candidates.values())[top.id],
         baseline.rate if baseline.papers else None, baseline_low, baseline_high,
     )  # fmt: skip
 
 
 def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
-    figure = Figure(figsize=(4.8, 3.1), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6.0, 3.1), layout="constrained")
+    axes, margin = figure.subplots(1, 2, sharey=True, width_ratios=(3.6, 1))
+    told = [f for f in meter(record) if f.name in SHORT]
     _baseline(axes, points)
     _best_line(axes, points)
     _single_scores(axes, points)
+    _meter(margin, told)
     axes.set_xlabel(
         "iteration\nbands: 95% intervals, which don't account for the choice of the best"
     )
@@ -110,15 +124,39 @@ def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     axes.set_xlim(0.3, len(points) + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    top = _top(points)
+    top = _top(points, told)
     axes.set_ylim(-0.03 * top, top)  # a line at 0 % stays clear of the frame
-    axes.grid(axis="y", linewidth=0.4, color="#E3E3E3")
-    axes.set_axisbelow(True)
+    for one in (axes, margin):
+        one.grid(axis="y", linewidth=0.4, color="#E3E3E3")
+        one.set_axisbelow(True)
     axes.set_title(_title(record), loc="left")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=1.8)
     if record.config.simulated:
         mark_simulated(axes)
     return figure
+
+
+def _meter(axes: Axes, told: Sequence[Told]) -> None:
+    """Beside the course: each way to say how good the best is, and the luck expected in it."""
+    for x, f in enumerate(told):
+        colour = BLUE if f.luck else GREEN
+        if f.interval:
+            axes.plot([x, x], f.interval, color=colour, linewidth=1.4, alpha=0.4)
+        axes.plot(x, f.rate, "o", color=colour, markersize=3.6)
+        if f.luck > 0.005:
+            axes.annotate(
+                "", (x, f.rate - f.luck), (x, f.rate),
+                arrowprops={"arrowstyle": "-|>", "color": ORANGE, "linewidth": 1,
+                            "mutation_scale": 5, "shrinkA": 2, "shrinkB": 0},
+            )  # fmt: skip
+    axes.set_xlim(-0.6, len(told) - 0.4)
+    labels = [SHORT[f.name] for f in told]
+    axes.set_xticks(range(len(told)), labels, fontsize=6, rotation=45, ha="right",
+                    rotation_mode="anchor")  # fmt: skip
+    axes.tick_params(axis="x", length=0, pad=2)
+    axes.tick_params(axis="y", left=False, labelleft=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_title("how good is the best?\narrows: expected luck", loc="left", fontsize=6.5)
 
 
 def _baseline(axes: Axes, points: Sequence[Point]) -> None:
@@ -171,10 +209,11 @@ def _title(record: RunRecord) -> str:
     return f"{name}: {simulated}{papers} papers, policy “{policy}”"
 
 
-def _top(points: Sequence[Point]) -> float:
+def _top(points: Sequence[Point], told: Sequence[Told]) -> float:
     """The upper end of the axis: the next ten percent above all that is drawn."""
     rates = [p.rate for p in points if p.rate is not None]
     highs = [p.best_high for p in points if p.best_rate is not None]
+    highs += [f.interval[1] for f in told if f.interval]
     return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
 
 

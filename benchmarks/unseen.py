@@ -20,10 +20,9 @@ from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import choose_mode
 from inner_agent.synthetic import write_papers
 from metaopt.config import RunConfig, load_config
-from metaopt.population import best
 from metaopt.repo import HarnessRepo
 from metaopt.runner import run
-from metaopt.state import replay
+from metaopt.state import replay, winner
 from metaopt.store import Store
 
 UNSEEN_SEED = 1  # the configs' own papers come from seed 0
@@ -39,8 +38,8 @@ def main() -> None:
             for seed in range(options.seeds)
         ]
         rows = [job.result() for job in jobs]
-    for seed, (baseline, winner, candidate, accepted) in enumerate(rows):
-        print(f"{seed:4}  {baseline:8.1%}  {winner:5.1%}  {candidate:9}  {accepted:8}")
+    for seed, (baseline, top, candidate, accepted) in enumerate(rows):
+        print(f"{seed:4}  {baseline:8.1%}  {top:5.1%}  {candidate:9}  {accepted:8}")
     print(f"best above baseline in {sum(w > b for b, w, *_ in rows)} of {len(rows)} seeds")
 
 
@@ -53,15 +52,15 @@ def pair(config: Path, seed: int, papers: int, overrides: list[str]) -> tuple[fl
         run(settings, folder / "run")
         state = replay(Store(folder / "run" / "run.db", readonly=True).events())
         state.advance_all()
-        winner = best(state.population)
+        top = winner(state)
         write_papers(folder / "unseen", papers, UNSEEN_SEED)
         unseen = list(find_papers(folder / "unseen").values())
         repo = HarnessRepo(folder / "run" / "harness.git", settings.harness)
         rates = [
             asyncio.run(rate(settings, repo.export(commit, folder / "trees"), unseen, folder))
-            for commit in (repo.baseline, winner.commit)
+            for commit in (repo.baseline, top.commit)
         ]
-        return (*rates, winner.id, len(state.population) - 1)
+        return (*rates, top.id, len(state.population) - 1)
 
 
 async def rate(config: RunConfig, harness: Path, papers: list[Paper], folder: Path) -> float:

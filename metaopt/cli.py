@@ -24,7 +24,8 @@ Three steps:
 
 Before a run:   init, split, doctor, estimate, serve-local
 A run:          run, status, show, plot (validation pass rate over iterations), checkout
-Compare:        compare (harnesses on the same papers), aa (a harness with itself)
+Compare:        compare (harnesses on the same papers), aa (a harness with itself),
+                ablate (which hunks carry a gain), test (the sealed papers, once, at the end)
 Data:           generate
 
 `metaopt COMMAND --help` explains each."""
@@ -91,7 +92,7 @@ def status(run: RunArg) -> None:
 def show(
     run: RunArg,
     candidate: Annotated[
-        str, typer.Argument(metavar="[CANDIDATE]", help="A number, best or baseline.")
+        str, typer.Argument(metavar="[CANDIDATE]", help="A number, best, baseline or paper.")
     ] = "",
     diff: Annotated[bool, typer.Option("--diff", help="Its changes to its parent.")] = False,
     baseline: Annotated[
@@ -108,7 +109,7 @@ def show(
     if candidate:
         print(show_candidate(run, candidate, diff, baseline, analysis, papers))
     elif diff or baseline or analysis or papers:
-        raise UserError("show: of which candidate? give its number, best or baseline")
+        raise UserError("show: of which candidate? give its number, best, baseline or paper")
     else:
         print(history(run))
 
@@ -117,7 +118,7 @@ def show(
 def checkout(
     run: RunArg,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
-    candidate: Annotated[str, typer.Option(help="A number, or best.")] = "best",
+    candidate: Annotated[str, typer.Option(help="A number, best or paper.")] = "best",
 ) -> None:
     """Take a harness away: a git branch with its history in DIR, and one diff DIR.diff."""
     from metaopt.show import take_away

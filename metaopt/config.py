@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from inner_agent.errors import UserError
 from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, read_toml, validate
 from metaopt.agent import AgentSettings
 
 BUILTIN = "builtin"
+Count = Annotated[int, Field(ge=0)]
 NAMED = 8  # keys in one message
 # What may change between two starts of a run: none of it changes what the run computes.
 RESUMABLE = (
@@ -45,19 +46,57 @@ class Harness(Strict):
     fixed: tuple[str, ...] = ("client.py",)
 
 
+POLICIES: dict[str, dict[str, Any]] = {  # what a policy has where the config is silent
+    "paper": {"temperature": 0.1, "finalists": 0},
+    "pooled": {"temperature": 0.03, "finalists": 4},
+    "thompson": {"finalists": 4},
+}
+
+
+class ThompsonSettings(Strict):
+    """What policy ``thompson`` may be told; docs/policies.md says how the defaults were chosen.
+
+    ``screen`` is the number of validation papers on which a mutant is tried first.
+    """
+
+    temper: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.5
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    screen: Positive = 5
+    trace_uses: Positive = 8
+
+
 class Search(Strict):
-    """The outer loop (Autodata, "Meta-Optimization"): how long, how wide, by which policy."""
+    """The outer loop (Autodata, "Meta-Optimization"): how long, how wide, by which policy.
+
+    Left out, ``temperature`` and ``finalists`` are the policy's own (``POLICIES``).
+    ``null_every``: every so many iterations the mutant is its parent, unchanged; 0: never.
+    """
 
     iterations: Positive = 20
     parallel: Positive = 2
-    policy: Literal["paper"] = "paper"
-    temperature: PositiveFloat = 0.1
+    policy: Literal["paper", "pooled", "thompson"] = "paper"
+    temperature: PositiveFloat | None = None
+    thompson: ThompsonSettings = ThompsonSettings()
+    finalists: Count = 0
+    report_runs: Positive = 3
+    null_every: Count = 0
     minibatch: Positive = 10
     validation_papers: Positive | None = None
+    audit_analyzer: Annotated[int, Field(ge=0)] = 0
     analyzer: AgentSettings = AgentSettings()
     implementer: AgentSettings = AgentSettings()
     max_file_kb: Annotated[int, Field(gt=0)] = 256
     max_tree_kb: Annotated[int, Field(gt=0)] = 2048
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        policy = data.get("policy", "paper")
+        if policy == "thompson" and data.get("temperature") is not None:
+            raise ValueError("temperature: policy thompson has none; set thompson.temper")
+        return {**(POLICIES.get(policy) or {}), **data}
 
 
 class RunConfig(InnerConfig):
@@ -96,8 +135,10 @@ def refuse_other_config(
 
     The tables in ``without`` don't count, whatever an older version wrote there.
     """
-    given = {name: table for name, table in tomllib.loads(frozen).items() if name not in without}
-    old, new = _flat(given), _flat(tomllib.loads(freeze(config, without)))
+    old, new = (
+        {k: v for k, v in _flat(_with_defaults(text)).items() if k.split(".")[0] not in without}
+        for text in (frozen, freeze(config))
+    )
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]
     if bad:
@@ -106,6 +147,15 @@ def refuse_other_config(
             f"{where}: this run was started with other values of {named};"
             " give the same config, or another --out"
         )
+
+
+def _with_defaults(frozen: str) -> dict[str, Any]:
+    """A frozen config as data; what an older version had no key for has its default."""
+    data = tomllib.loads(frozen)
+    try:
+        return RunConfig.model_validate(data).model_dump(mode="json")
+    except ValidationError:
+        return data
 
 
 def _override(data: dict[str, Any], text: str) -> None:

@@ -113,8 +113,11 @@ def report(config: RunConfig) -> str:
     work = measure(config)
     uses = [expect(config, work, guess) for guess in (LOW, TYPICAL, HIGH)]
     batch, n = min(config.search.minibatch, work.train), config.search.iterations
-    rollouts = n * batch + round(n * TYPICAL.validated * _validation(config, work))
+    per_validated = n * _validation(config, work) + _audited(config) * batch
+    rollouts = n * batch + round(TYPICAL.validated * per_validated)
     pots = " and the mutant on two honeypots" if config.audit.honeypots else ""
+    if _audited(config):
+        pots += f", in {_audited(config)} of them the mutant on the training papers too"
     head = (
         f"{n} iterations, each with {batch} training papers, and parent and mutant on {work.val}"
         f" validation papers{pots}:\nabout {rollouts:,} rollouts. A paper has"
@@ -138,7 +141,8 @@ def measure(config: RunConfig) -> Work:
 def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
     """What the run uses if ``guess`` is right."""
     search = config.search
-    train = search.iterations * min(search.minibatch, work.train)
+    batch = min(search.minibatch, work.train)
+    train = (search.iterations + guess.validated * _audited(config)) * batch
     val = search.iterations * guess.validated * _validation(config, work)
     calls = _calls(config, guess, train + val, val if config.score == "fresh" else 0)
     return {
@@ -151,6 +155,12 @@ def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
 def _validation(config: RunConfig, work: Work) -> int:
     """Rollouts of one validation: parent and mutant on all papers, the mutant on the honeypots."""
     return 2 * work.val + HONEYPOTS * config.audit.honeypots
+
+
+def _audited(config: RunConfig) -> int:
+    """Iterations in which the mutant runs on its parent's minibatch, if it is validated."""
+    every = config.search.audit_analyzer
+    return config.search.iterations // every if every else 0
 
 
 def _size(config: RunConfig, paper: Paper) -> tuple[float, bool]:

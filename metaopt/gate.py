@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from metaopt.config import RunConfig
 from metaopt.tree import Tree, changed_paths, matches, may_edit, path_problem
 
 Smoke = Callable[[Tree], Awaitable[list[str]]]
@@ -30,6 +31,16 @@ class GateRules(BaseModel):
     max_file_bytes: PositiveInt = 200_000
     max_tree_bytes: PositiveInt = 1_000_000
     max_files: PositiveInt = 100
+
+
+def rules_of(config: RunConfig) -> GateRules:
+    """The rules for the candidates of a run."""
+    return GateRules(
+        editable=config.harness.editable,
+        fixed=config.harness.fixed,
+        max_file_bytes=config.search.max_file_kb * 1024,
+        max_tree_bytes=config.search.max_tree_kb * 1024,
+    )
 
 
 async def gate(tree: Tree, parent: Tree, rules: GateRules, smoke: Smoke) -> list[str]:

@@ -37,8 +37,8 @@ def open_harnesses(harness: Harness, wanted: Sequence[str | None]) -> Iterator[l
     """The harnesses that ``wanted`` name; their repositories are open while the body runs.
 
     Each is ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a folder
-    with a ``harness.py``, ``RUN:best``, ``RUN:baseline`` or ``RUN:NUMBER``, or a branch or commit
-    of ``harness.repo``.  Raises ``UserError`` when one names nothing.
+    with a ``harness.py``, ``RUN:NUMBER`` (or another name that ``metaopt.record.find`` takes), or
+    a branch or commit of ``harness.repo``.  Raises ``UserError`` when one names nothing.
     """
     runs: dict[Path, tuple[RunRecord, HarnessRepo]] = {}
     scratch: dict[str, HarnessRepo] = {}  # by ref: several diffs are made in one

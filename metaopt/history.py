@@ -14,11 +14,14 @@ MAX_FIELD = 600  # characters of one model-written field in the digest
 class HistoryEntry(BaseModel):
     """One finished iteration.
 
-    Candidates have numbers, 0 is the baseline.  ``decision`` is ``accepted``, ``rejected`` or
-    ``failed: <stage and reason>``.  Rates are pass rates in [0, 1] on validation papers, ``None``
+    Candidates have numbers, 0 is the baseline.  ``decision`` is ``accepted``, ``rejected``,
+    ``failed: <stage and reason>``, or of a live control ``control: accepted`` or ``control:
+    rejected``.  Rates are pass rates in [0, 1] on validation papers, ``None``
     where nothing was measured.  ``fixed`` and ``broken`` are ids of papers whose verdict changed
     from parent to mutant.  ``audit`` says what of the mutant's accepted items stood the fixed
-    audit; ``alarm``, why its rise isn't to be believed.
+    audit; ``alarm``, why its rise isn't to be believed; ``stopped``, why it wasn't run on all
+    validation papers.  Where the parent isn't validated beside its mutant, ``parent_rate`` is what
+    the policy holds it to have, and papers are compared with its last validation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +40,7 @@ class HistoryEntry(BaseModel):
     broken: tuple[str, ...] = ()
     audit: str = ""
     alarm: str = ""
+    stopped: str = ""
 
 
 def render_history(entries: Sequence[HistoryEntry], limit: int) -> str:
@@ -67,6 +71,8 @@ def _render_entry(entry: HistoryEntry) -> str:
     if entry.parent_rate is not None and entry.mutant_rate is not None:
         lines.append(f"  Validation pass rate: {entry.parent_rate:.1%} -> {entry.mutant_rate:.1%}")
         lines.append(f"  Fixed: {_ids(entry.fixed)}. Broken: {_ids(entry.broken)}.")
+    if entry.stopped:
+        lines.append(f"  Not run on all validation papers: {entry.stopped}.")
     if entry.audit:
         lines.append(f"  Audit: {entry.audit}.")
     if entry.alarm:

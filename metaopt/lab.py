@@ -67,17 +67,23 @@ class Lab:
         return event.data
 
     async def evaluate(
-        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper]
-    ) -> dict[str, PaperResult]:
-        """Rollouts of one candidate on ``papers``, the recorded ones not repeated."""
-        sample = f"{candidate.tree[:16]}/{part}/{i}"
+        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper], draws: str = "",
+        shown: int | None = None,
+    ) -> dict[str, PaperResult]:  # fmt: skip
+        """Rollouts of one candidate on ``papers``, the recorded ones not repeated.
+
+        The same harness in the same iteration gets the same replies, but under another name of
+        ``draws``.  ``shown``: the iteration under which the progress is seen, if it isn't ``i``.
+        """
+        sample = f"{candidate.tree[:16]}/{part}/{i}{draws}"
         draw = Draw(candidate.id, part, i, sample, fresh=part != "train")
+        seen = i if shown is None else shown
 
         def export() -> Path:
             return self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
 
         return await self.rollouts.evaluate(
-            draw, export, papers, lambda: self.monitor.paper_done(i)
+            draw, export, papers, lambda: self.monitor.paper_done(seen)
         )
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
@@ -159,13 +165,24 @@ def _same_config_or_nothing_paid(folder: Path, frozen: Path, config: RunConfig) 
 
 def loop_papers(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
     """The papers that the loop may see: training and validation.  Raises ``UserError``."""
-    if not config.papers.split:
-        raise UserError("papers.split isn't set; make a split with metaopt split and name it")
-    split = read_split(Path(config.papers.split), papers_of(config, folder))
+    split = _whole_split(config, folder)
     del split["test"]  # sealed: the loop is never given it
     if limit := config.search.validation_papers:
         split["val"] = split["val"][:limit]
     return split
+
+
+def sealed_papers(config: RunConfig, folder: Path) -> list[Paper]:
+    """The test papers, for ``metaopt test`` alone.  Raises ``UserError`` when there are none."""
+    if papers := _whole_split(config, folder)["test"]:
+        return papers
+    raise UserError(f"{config.papers.split}: test is empty, so there is nothing to test on")
+
+
+def _whole_split(config: RunConfig, folder: Path) -> dict[str, list[Paper]]:
+    if not config.papers.split:
+        raise UserError("papers.split isn't set; make a split with metaopt split and name it")
+    return read_split(Path(config.papers.split), papers_of(config, folder))
 
 
 def honeypot_papers(config: InnerConfig, folder: Path) -> list[Paper]:

@@ -141,21 +141,35 @@ def measure(
 ) -> Measured:
     """Run what is owed, and give back what came of it.
 
-    ``wanted`` has the arms by name, as ``open_harnesses`` takes them.  Papers and repeats may be
+    ``wanted`` has the arms by name, as ``open_harnesses`` takes them; else as ``measure_open``.
+    """
+    refuse_other_folder(folder)
+    with open_harnesses(config.harness, list(wanted.values())) as sources:
+        named = dict(zip(wanted, sources, strict=True))
+        return measure_open(config, folder, named, part, papers, repeats)
+
+
+def measure_open(
+    config: RunConfig,
+    folder: Path,
+    sources: Mapping[str, Source],
+    part: str,
+    papers: Sequence[Paper],
+    repeats: int,
+) -> Measured:
+    """Run what is owed, and give back what came of it.
+
+    ``sources`` has the arms by name; their repositories are open.  Papers and repeats may be
     added later; the arms may not.  Where all is recorded, nothing is run, locked or written.
     Raises ``UserError`` and ``Stopped`` as ``metaopt.runner.run`` does.
     """
     refuse_other_folder(folder)
-    with open_harnesses(config.harness, list(wanted.values())) as sources:
-        arms = tuple(
-            Arm(name, source.commit, source.tree)
-            for name, source in zip(wanted, sources, strict=True)
-        )
-        plan = Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
-        _refuse_other_plan(folder, plan)
-        refuse_other_inner(folder, config)
-        if _owed(folder, plan):
-            _run(config, folder, plan, sources, {p.id: p for p in papers})
+    arms = tuple(Arm(name, source.commit, source.tree) for name, source in sources.items())
+    plan = Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
+    _refuse_other_plan(folder, plan)
+    refuse_other_inner(folder, config)
+    if _owed(folder, plan):
+        _run(config, folder, plan, list(sources.values()), {p.id: p for p in papers})
     return read_measured(folder, plan)
 
 

@@ -14,9 +14,9 @@ from inner_agent.errors import UserError
 from metaopt.config import RunConfig, load_config
 from metaopt.history import HistoryEntry
 from metaopt.monitor import PAUSED
-from metaopt.population import Candidate, best
+from metaopt.population import Candidate, highest_average
 from metaopt.repo import HarnessRepo
-from metaopt.state import State, replay
+from metaopt.state import State, replay, winner
 from metaopt.store import Event, Store, owner_of
 
 ARMS = "arms.json"  # what a measurement outside of a run compares
@@ -102,17 +102,21 @@ def _refuse_unaudited(folder: Path, events: Sequence[Event]) -> None:
 
 
 def find(record: RunRecord, name: str) -> Found:
-    """The candidate that ``name`` (a number, ``best``, ``baseline``) means.
+    """The candidate that ``name`` (a number, ``best``, ``paper``, ``baseline``) means.
 
-    Raises ``UserError`` when the run has none of that name.
+    ``paper`` is what the published procedure would report.  Raises ``UserError`` when the run
+    has none of that name.
     """
-    if name == "best":
-        top = best(record.state.population)
+    if name in ("best", "paper"):
+        state = record.state
+        top = winner(state) if name == "best" else highest_average(state.population)
         return Found(top.id, top)
     ident = 0 if name == "baseline" else int(name) if re.fullmatch(r"[0-9]{1,9}", name) else -1
     if ident not in record.stages:
         last = max(record.stages)
-        raise UserError(f"{record.folder}: no candidate {name!r}; give best, or a number to {last}")
+        raise UserError(
+            f"{record.folder}: no candidate {name!r}; give best, paper, or a number to {last}"
+        )
     if ident in record.state.candidates:
         return Found(ident, record.state.candidates[ident])
     stages = record.stages[ident]  # it was made, but isn't validated, or never was to be

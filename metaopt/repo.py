@@ -142,6 +142,13 @@ class HarnessRepo:
         plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--binary")
         return self._git("diff", *plain, old, new, strip=False)
 
+    def file_diff(self, old: str, new: str, path: str) -> str:
+        """``diff`` of one file of the harness alone, as lines whatever it holds."""
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--text")
+        inside = str(PurePosixPath(self._subdir, path))
+        # Without the magic a file named like a pattern would be others as well.
+        return self._git("diff", *plain, old, new, "--", f":(top,literal){inside}", strip=False)
+
     def log(self, commit: str) -> str:
         """The commits that lead to a candidate, one a line, newest first."""
         return self._git("log", "--format=%h %s", commit)

@@ -19,6 +19,7 @@ from metaopt.config import RunConfig
 from metaopt.lab import Lab, open_lab
 from metaopt.loop import optimize
 from metaopt.monitor import Monitor
+from metaopt.sealed import opened_text
 from metaopt.view import live
 
 STOPPED = "stopped.json"  # why a run stopped before its end, for those who ask later
@@ -42,6 +43,10 @@ def run(config: RunConfig, folder: Path) -> Path:
         lab = open_lab(config, folder, Monitor())
     if lab.rollouts.rig.mode == "none":
         print("sandbox: none; model-written code runs unconfined", file=sys.stderr)
+    goes_on = lab.state.first_undecided() <= config.search.iterations
+    if goes_on and (opened := opened_text(folder)):
+        say(f"note: the test papers of this run were {opened}; what is decided from here on isn't"
+            " blind to that")  # fmt: skip
     note = folder / STOPPED
     note.unlink(missing_ok=True)
     try:

@@ -12,6 +12,7 @@ from metaopt.analyzer import Diagnosis
 from metaopt.config import BUILTIN
 from metaopt.integrity import audited_text
 from metaopt.population import Candidate, shrunk_rates
+from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
 from metaopt.status import SIMULATED
 from metaopt.store import Store
@@ -23,7 +24,7 @@ Results = Mapping[str, PaperResult]
 def show_candidate(
     folder: Path, candidate: str, diff: bool, baseline: bool, analysis: bool, papers: bool
 ) -> str:
-    """What the flags ask for, or an overview.  ``candidate``: a number, ``best``, ``baseline``.
+    """What the flags ask for, or an overview.  ``candidate``: as ``find`` takes it.
 
     Raises ``UserError`` for an unknown run or candidate, and for what it doesn't have.
     """
@@ -75,10 +76,10 @@ def _overview(record: RunRecord, found: Found) -> str:
         lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(decision)}"]
     c = found.candidate
     if c is not None:
-        rates = shrunk_rates(record.state.population)
+        rates = shrunk_rates(record.state.candidates.values())
         lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {pooled(c)}"]
         if c.parent is not None and c.id in rates:
-            lines.append(f"            {rates[c.id]:.1%} shrunk towards its parent's")
+            lines.append(f"            {rates[c.id]:.1%} shrunk towards its relatives'")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
         lines.append(f"audit       {audited_text(record, c.id)}")
         entry = next((d for d in record.decisions if d.iteration == found.id), None)
@@ -122,11 +123,15 @@ def _analysis(record: RunRecord, found: Found) -> str:
 
 
 def _predictions(record: RunRecord, found: Found, d: Diagnosis) -> list[str]:
-    """What was predicted, and what validation found (other papers: the two don't compare)."""
+    """What was predicted; what a run on the same papers found; and validation, on others."""
     lines = [
         f"Predicted, on its training papers: fixes {', '.join(d.predicted_fixes) or 'none'};"
         f" at risk {', '.join(d.papers_at_risk) or 'none'}"
     ]
+    for check in checked(record, [found.id]):
+        fixed, broken = (", ".join(sorted(p)) or "none" for p in (check.fixed, check.broken))
+        where = "on them" if check.rerun else f"on {len(check.after)} of them, as a parent later"
+        lines.append(f"Measured {where}: fixed {fixed}; broken {broken}")
     entry = next((d for d in record.decisions if d.iteration == found.id), None)
     if entry is not None and entry.mutant_rate is not None:
         fixed, broken = (", ".join(papers) or "none" for papers in (entry.fixed, entry.broken))

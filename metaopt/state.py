@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metaopt.history import HistoryEntry
-from metaopt.population import Candidate
+from metaopt.population import Candidate, best
 from metaopt.store import Event
-
-STAGES = ("selected", "traced", "diagnosed", "implemented", "validated", "decided")
 
 
 @dataclass(slots=True)
@@ -21,7 +19,9 @@ class State:
     """``candidates`` by id (rejected ones too), the ``population`` of accepted ones, the history.
 
     ``stages[i]`` has what iteration ``i`` did so far, by event kind; it is dropped once the
-    decision has been taken into the population.
+    decision has been taken into the population.  ``traced`` has for each parent the iteration of
+    its last training evaluation, and how many iterations have used that.  ``finalists`` is the
+    last re-run of the best, if there was one.
     """
 
     opened: dict[str, Any] | None = None
@@ -30,6 +30,8 @@ class State:
     by_tree: dict[str, int] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
     stages: dict[int, dict[str, Any]] = field(default_factory=dict)
+    traced: dict[int, tuple[int, int]] = field(default_factory=dict)
+    finalists: Event | None = None
     advanced: int = 0
 
     def apply(self, event: Event) -> None:
@@ -39,6 +41,10 @@ class State:
             self._join(Candidate(0, None, event.data["commit"], event.data["tree"], "Baseline"))
         else:
             self.stages.setdefault(event.iteration, {})[event.kind] = event.data
+        if event.kind == "finalists":
+            self.finalists = event
+        elif event.kind == "baseline":
+            self.candidates[0].add_run(0, sum(event.data["passed"]), len(event.data["passed"]))
 
     def advance(self, to: int) -> None:
         """Take the decisions up to iteration ``to`` into the population, in order."""
@@ -71,25 +77,51 @@ class State:
             i += 1
         return i
 
+    def traces_for(self, parent: int, i: int, uses: int) -> int:
+        """The iteration whose training evaluation of ``parent`` serves iteration ``i``.
+
+        ``i`` itself, unless a recorded one has served fewer than ``uses`` iterations.
+        """
+        last, used = self.traced.get(parent, (i, uses))
+        return last if used < uses else i
+
     def _decide(self, i: int, stages: dict[str, Any]) -> None:
         entry = HistoryEntry.model_validate(stages["decided"]["entry"])
         self.history.append(entry)
+        if "traced" in stages:
+            last, used = self.traced.get(entry.parent, (0, 0))
+            source = stages["traced"].get("source", i)
+            self.traced[entry.parent] = (source, used + 1 if source == last else 1)
         made, scores = stages.get("implemented"), stages.get("validated")
         if made and scores:
-            papers = len(scores["papers"])
-            self.candidates[entry.parent].add_run(i, sum(scores["parent"]), papers)
-            accepted = stages["decided"]["accepted"]
-            mutant = Candidate(
-                i, entry.parent, made["commit"], made["tree"], made["summary"], accepted
-            )
-            mutant.add_run(i, sum(scores["mutant"]), papers)
-            self._join(mutant)
+            if scores["parent"]:
+                self.candidates[entry.parent].add_run(
+                    i, sum(scores["parent"]), len(scores["parent"])
+                )
+            if not made.get("control"):
+                accepted = stages["decided"]["accepted"]
+                mutant = Candidate(
+                    i, entry.parent, made["commit"], made["tree"], made["summary"], accepted
+                )
+                mutant.add_run(i, sum(scores["mutant"]), len(scores["mutant"]))
+                self._join(mutant)
 
     def _join(self, candidate: Candidate) -> None:
         self.candidates[candidate.id] = candidate
         self.by_tree.setdefault(candidate.tree, candidate.id)
         if candidate.accepted:
             self.population.append(candidate)
+
+
+def winner(state: State) -> Candidate:
+    """The candidate to take away: chosen among the finalists, or the best while there are none.
+
+    A re-run of finalists says nothing once the run has gone on.
+    """
+    final = state.finalists
+    if final and final.iteration >= state.advanced:
+        return state.candidates[final.data["chosen"]]
+    return best(state.candidates.values())
 
 
 def replay(events: Iterable[Event]) -> State:

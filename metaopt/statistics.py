@@ -1,14 +1,18 @@
 """How sure a pass rate is."""
 
+from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
+
+from scipy.special import stdtrit
 
 
 def wilson(passes: float, papers: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of ``passes`` out of ``papers``, in [0, 1]; (0, 1) of none.
 
     It speaks for further rollouts on papers like these.  Runs that repeat the same papers count
-    as so many papers more, so for few papers and many runs it is narrower than it should be.
+    as so many papers more, so for few papers and many runs it is narrower than it should be:
+    ``clustered`` is for those.
     """
     if not papers:
         return 0.0, 1.0
@@ -18,3 +22,26 @@ def wilson(passes: float, papers: float, confidence: float = 0.95) -> tuple[floa
     half = z / (1 + weight) * sqrt(rate * (1 - rate) / papers + weight / papers / 4)
     # At 0 and at 1 the exact bound is the rate itself; floating point may miss it by a hair.
     return min(rate, max(0.0, middle - half)), max(rate, min(1.0, middle + half))
+
+
+def clustered(
+    passes: Sequence[int], runs: Sequence[int], confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a pass rate where paper k passed ``passes[k]`` of ``runs[k]`` times.
+
+    It speaks for other papers like these.  Runs of one paper resemble each other, so they count
+    as fewer (Korn and Graubard 1998): as many independent ones as give the variance that is seen
+    between papers, with Student's t for their number; then Wilson's interval of those.
+    """
+    papers, rollouts = len(runs), sum(runs)
+    if papers == rollouts:  # one run of each: nothing resembles anything
+        return wilson(sum(passes), papers, confidence)
+    rate = sum(passes) / rollouts
+    seen = sum((x - n * rate) ** 2 for x, n in zip(passes, runs, strict=True)) / rollouts**2
+    if papers < 2 or not seen:
+        return wilson(rate * papers, papers, confidence)
+    level = (1 + confidence) / 2
+    ratio = NormalDist().inv_cdf(level) / float(stdtrit(papers - 1, level))
+    count = rate * (1 - rate) / (seen * papers / (papers - 1)) * ratio**2
+    count = min(max(count, 1.0), float(rollouts))
+    return wilson(rate * count, count, confidence)

@@ -8,7 +8,8 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
-from metaopt.population import best, shrunk_rates
+from metaopt.optimism import meter, meter_table
+from metaopt.population import shrunk_rates
 from metaopt.record import (
     RunRecord,
     open_record,
@@ -17,6 +18,8 @@ from metaopt.record import (
     stop_reason,
     usage,
 )
+from metaopt.sealed import opened_text, openings
+from metaopt.state import winner
 from metaopt.text import (
     amount,
     dollars,
@@ -27,12 +30,17 @@ from metaopt.text import (
     render,
     screen_width,
 )
+from metaopt.validations import against_luck, luck_text, validations
 
 SIMULATED = "SIMULATED: says nothing about real models"
+LUCK = (
+    "interval: 95 %, for other papers like these. luck: what the choice alone adds, on\n"
+    "average, in a run of this length"
+)
 INDENT = 12
 DOING = {  # what comes after the last thing that an iteration recorded
     "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
-    "implemented": "on validation papers", "validated": "deciding",
+    "implemented": "on validation papers", "validated": "deciding", "rerun": "deciding",
 }  # fmt: skip
 
 
@@ -46,14 +54,19 @@ def summary(folder: Path) -> str:
         ("baseline", pooled(record.state.candidates[0])),
         ("best", _best(record)),
         ("audit", _audit(record)),
+        *_luck(record),
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
+    if opened := opened_text(folder):
+        pairs.append(("test", opened))
     head = record.folder.resolve().name
     if record.config.simulated:
         head += f"   {SIMULATED}"
     lines = [head, *(f"{name:<{INDENT}}{text}" for name, text in pairs)]
-    return "\n".join([*lines, "", _spending(usage(folder)), "", *_next_commands(record)])
+    told = meter(record)
+    figures = [meter_table(told), f"{LUCK}\n"] if told else []
+    return "\n".join([*lines, "", *figures, _spending(usage(folder)), "", *_next_commands(record)])
 
 
 def history(folder: Path) -> str:
@@ -91,6 +104,8 @@ def _state(record: RunRecord, decided: int) -> str:
             return "finished"
         reason = stop_reason(record.folder)
         return f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
+    if any(not opening.finished for opening in openings(record.folder)):
+        return f"process {process} is on its test papers"
     doing = [
         f"{i} {DOING.get(list(stages)[-1], '')}"
         for i, stages in sorted(record.stages.items())
@@ -124,17 +139,18 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
 
 
 def _best(record: RunRecord) -> str:
-    top = best(record.state.population)
+    top = winner(record.state)
     if top.id == 0:
         return "still the baseline"
-    shrunk = f"{shrunk_rates(record.state.population)[top.id]:.1%} shrunk towards its parent"
+    rate = shrunk_rates(record.state.candidates.values())[top.id]
+    shrunk = f"{rate:.1%} shrunk towards its relatives'"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
     return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
 
 
 def _audit(record: RunRecord) -> str:
     """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
-    top = best(record.state.population)
+    top = winner(record.state)
     told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
     names = ("baseline", f"candidate {top.id}")
     lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
@@ -146,6 +162,15 @@ def _audit(record: RunRecord) -> str:
         names_ = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
         lines.append(f"honeypots: {len(wrong)} of {len(pots)} treated wrongly ({names_})")
     return f"\n{'':<{INDENT}}".join(lines)
+
+
+def _luck(record: RunRecord) -> list[tuple[str, str]]:
+    """Acceptances against what the gate would have let in of edits that do nothing."""
+    if not validations(record):
+        return []
+    controls, others = (against_luck(record, controls=c) for c in (True, False))
+    rows = [("luck", luck_text(others))] if others.tried else []
+    return [*rows, ("controls", luck_text(controls))] if controls.tried else rows
 
 
 def _spending(spent: dict[str, Usage]) -> str:
@@ -182,7 +207,7 @@ def _next_commands(record: RunRecord) -> list[str]:
         commands["what was tried"] = f"metaopt show {folder}"
     if any(d.mutant_rate is not None for d in record.decisions):
         commands["the figure"] = f"metaopt plot {folder} --out F.png"
-    if best(record.state.population).id:
+    if winner(record.state).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
     if len(record.decisions) < record.config.search.iterations:

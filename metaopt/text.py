@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -37,6 +38,11 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def moment(seconds: float) -> str:
+    """A point in time, given in seconds since the epoch, on this machine's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def amount(count: float) -> str:

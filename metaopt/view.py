@@ -18,7 +18,8 @@ from rich.text import Text
 
 from metaopt.lab import Lab
 from metaopt.monitor import PAUSED, Active
-from metaopt.population import Candidate, best
+from metaopt.population import Candidate
+from metaopt.state import winner
 from metaopt.text import amount, clean, dollars, duration
 
 OTHER_LINES = 5  # of the view, beside one for each iteration under way
@@ -98,7 +99,7 @@ def _headline(lab: Lab) -> Text:
 
 def _rates(lab: Lab) -> Text:
     """Baseline and best by their averages over all runs; single scores mislead."""
-    top, baseline = best(lab.state.population), lab.state.candidates[0]
+    top, baseline = winner(lab.state), lab.state.candidates[0]
     text = Text(f"baseline {_rate(baseline)}")
     if top.id:
         text.append("   ")

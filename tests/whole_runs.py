@@ -3,16 +3,21 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Coroutine
-from contextlib import closing
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fake_openai import Body, completion
 
+from inner_agent import prompts
+from inner_agent.calls import CallStore
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import Simulator
 from inner_agent.simulator.parameters import SimulatorParameters
+from metaopt.config import RunConfig, freeze
+from metaopt.repo import HarnessRepo
+from metaopt.store import Event, Store
 
 HERE = Path(__file__).parent
 ROLES = (
@@ -64,6 +69,46 @@ def story(folder: Path) -> dict[str, list[Any]]:
             " ORDER BY candidate, part, paper, iteration"
         )
         return {"events": events.fetchall(), "results": results.fetchall()}
+
+
+@contextmanager
+def made_run(folder: Path, config: RunConfig) -> Iterator[tuple[HarnessRepo, Store]]:
+    """A run's folder made by hand, with nothing in it yet but the baseline."""
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(freeze(config))
+    CallStore(folder / "calls.db").close()
+    with (
+        closing(HarnessRepo(folder / "harness.git", config.harness)) as repo,
+        closing(Store(folder / "run.db")) as store,
+    ):
+        repo.keep(0, repo.baseline)
+        tree = repo.tree_id(repo.baseline)
+        opened = {"commit": repo.baseline, "tree": tree, "metaopt": "0", "simulated": True,
+                  "prompts": prompts.hashes()}  # fmt: skip
+        store.append(Event(0, "opened", opened))
+        yield repo, store
+
+
+def decided(
+    store: Store, repo: HarnessRepo, i: int, commit: str, parent: int, passes: tuple[int, int],
+    *, accepted: bool = True,
+) -> None:  # fmt: skip
+    """Record iteration ``i`` by hand: parent and mutant passed so many of 25 papers."""
+    repo.keep(i, commit)
+    before, after = ([True] * n + [False] * (25 - n) for n in passes)
+    one = {"accepted": 0, "audited": 0, "repeats": [], "findings": {}}
+    word = "accepted" if accepted else "rejected"
+    entry = {"iteration": i, "parent": parent, "decision": word,
+             "parent_rate": passes[0] / 25, "mutant_rate": passes[1] / 25}  # fmt: skip
+    for kind, data in {
+        "selected": {"parent": parent},
+        "implemented": {"commit": commit, "tree": repo.tree_id(commit), "summary": f"edit {i}"},
+        "validated": {"papers": [f"v{k}" for k in range(25)], "parent": before, "before": before,
+                      "mutant": after, "stopped": "",
+                      "audit": {"parent": one, "mutant": one}, "alarm": ""},
+        "decided": {"accepted": accepted, "entry": entry},
+    }.items():  # fmt: skip
+        store.append(Event(i, kind, data))
 
 
 class Provider:

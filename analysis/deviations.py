@@ -1,0 +1,115 @@
+"""In what a run differs from the published procedure (Autodata, Kulikov et al. 2026).
+
+One function from a config to sentences, so that nothing is left to whoever writes a report.
+"""
+
+from collections.abc import Iterator
+
+from inner_agent.criteria import Criteria
+from metaopt.config import BUILTIN, RunConfig
+
+PAPERS, MINIBATCH, ATTEMPTS, TEMPERATURE = 25, 10, 3, 0.1  # as published
+
+
+def deviations(config: RunConfig, validation_papers: int) -> list[str]:
+    """Every difference, as sentences; those that come with metaopt itself are among them."""
+    return [
+        *_models(config),
+        *_search(config, validation_papers),
+        *_score(config),
+        *_always(config),
+    ]
+
+
+def _models(config: RunConfig) -> Iterator[str]:
+    roles = [r for r, m in config.models.items() if config.endpoints[m.endpoint].kind != "openai"]
+    if roles:
+        yield (
+            f"Simulated, and no models at all: {', '.join(roles)}. Nothing here says anything"
+            " about real models."
+        )
+    for role in ("weak", "strong"):
+        model = config.models[role]
+        if model.attempts != ATTEMPTS:
+            yield f"The {role} solver has {model.attempts} attempts at a question ({ATTEMPTS})."
+        if model.samples > 1:
+            yield f"The {role} solver's answer is merged from {model.samples} drafts."
+        if model.paper:
+            yield f"The {role} solver is shown the paper."
+        if model.accept_truncated:
+            yield f"The {role} solver's answers count even where they were cut off."
+    if config.models["judge"].judge_mode == "yes_no":
+        yield (
+            "The judge answers yes or no to one criterion at a time, by the probability of its"
+            " first token (published: a sheet with reasons)."
+        )
+
+
+def _search(config: RunConfig, validation_papers: int) -> Iterator[str]:
+    search, harness = config.search, config.harness
+    if harness.repo != BUILTIN:
+        yield "The baseline is a harness of one's own, not the one described in the publication."
+    if harness.patch:
+        yield f"The baseline begins with a patch, {harness.patch.rpartition('/')[2]}."
+    if search.temperature != TEMPERATURE:
+        yield (
+            f"Parents are drawn at temperature {search.temperature:g} (published: {TEMPERATURE:g})."
+        )
+    if search.minibatch != MINIBATCH:
+        yield f"The analyzer reads {search.minibatch} training papers an iteration ({MINIBATCH})."
+    if validation_papers != PAPERS:
+        yield f"There are {validation_papers} validation papers (published: {PAPERS})."
+    yield (
+        f"{search.parallel} iterations run at a time, and iteration i sees the decisions up to"
+        f" i - {search.parallel}, whatever has finished (published: several at once)."
+        if search.parallel > 1
+        else "Iterations run one after the other (published: several at once)."
+    )
+
+
+def _score(config: RunConfig) -> Iterator[str]:
+    preset = config.criteria.preset
+    if preset != "deployed":
+        yield f"Items are accepted by the preset “{preset}”, the rule of the published text."
+    standard = Criteria.model_validate({"preset": preset})
+    changed = [
+        f"{name} = {value} ({getattr(standard, name)})"
+        for name, value in config.criteria
+        if value != getattr(standard, name)
+    ]
+    if changed:
+        yield f"Thresholds of acceptance differ from that rule: {', '.join(changed)}."
+    if config.score == "fresh":
+        yield (
+            "On validation papers an item passes only if it is accepted a second time, with new"
+            " attempts (published: one acceptance)."
+        )
+    checks = ["checks of its text"]
+    checks += ["three answers that show no work"] if config.audit.probes else []
+    checks += ["an auditor that reads paper and item"] if config.audit.llm else []
+    yield (
+        f"An accepted item passes only if it stands an audit that no harness can change:"
+        f" {', '.join(checks)} (published: none)."
+    )
+
+
+def _always(config: RunConfig) -> Iterator[str]:
+    yield (
+        "The best candidate is the one with the highest pass rate after shrinking it towards its"
+        " parent's by 25 papers (published: an average over a candidate's evaluations)."
+    )
+    yield "A mutant that equals an earlier candidate byte for byte isn't validated again."
+    if config.sandbox.mode == "none":
+        yield "Harnesses ran unconfined (sandbox.mode = none): isolation was given up by hand."
+    if config.audit.honeypots:
+        yield "Mutants also ran on two papers of which nothing can be asked; it decides nothing."
+    if every := config.search.audit_analyzer:
+        yield (
+            f"In every {'' if every == 1 else f'{every}th '}iteration the mutant also ran on its"
+            " parent's training papers, to score the analyzer's predictions; it decides nothing."
+        )
+    if config.short_circuit:
+        yield (
+            "A solver's attempts stop once the verdict can't change any more; verdicts are the"
+            " same as with all attempts."
+        )

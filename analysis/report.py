@@ -1,0 +1,265 @@
+"""``metaopt report``: what a run did and how far to believe it, for a colleague who wasn't there.
+
+This module says what stands in the report; ``analysis.markdown`` how it looks.  All text is plain:
+what models wrote is in it, and only the form knows how to make that harmless.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.deviations import deviations
+from analysis.predictions import Score, audit
+from inner_agent.calls import Usage
+from metaopt.config import RunConfig
+from metaopt.integrity import audited_text
+from metaopt.optimism import Figure, cells, meter
+from metaopt.population import Candidate
+from metaopt.predictions import checked
+from metaopt.record import RunRecord, open_record, usage
+from metaopt.state import winner
+from metaopt.status import SIMULATED
+from metaopt.text import amount, dollars, duration, one_line, pooled
+from metaopt.validations import AgainstLuck, against_luck, luck_text, validations
+
+MODES = 8  # failure modes that the predictions' table shows
+BARE = "There is no validated candidate yet, so there is nothing to report about rates."
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A heading and rows; columns whose name starts with ``>`` align to the right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+
+
+Block = str | Table | Bullets
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title and what stands below it, paragraph by paragraph."""
+
+    title: str
+    blocks: Sequence[Block] = field(default_factory=list)
+
+
+def run_report(run: Path) -> list[Section]:
+    """The whole report; its first section's title is the report's.  Raises ``UserError``."""
+    record = open_record(run)
+    figures = meter(record)
+    sections = [_head(record, figures), _methods(record), _deviations(record)]
+    if figures:
+        sections += [_rates(figures), _acceptances(record), _predictions(record)]
+    return [*sections, _integrity(record), _lineage(record), _cost(record)]
+
+
+def _head(record: RunRecord, figures: Sequence[Figure]) -> Section:
+    decided, wanted = len(record.decisions), record.config.search.iterations
+    blocks: list[Block] = [f"{SIMULATED}."] if record.config.simulated else []
+    blocks.append(
+        f"{decided} of {wanted} iterations are decided. From the first to the last thing recorded"
+        f" it took {duration(record.times[1] - record.times[0])}, pauses included."
+    )
+    blocks.append(Bullets(list(_in_short(record, figures))) if figures else BARE)
+    return Section(f"Meta-optimization of a harness: {record.folder.resolve().name}", blocks)
+
+
+def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
+    told = {f.name: f for f in figures}
+    yield f"Baseline: {_said(told['baseline, all its runs'])}."
+    if "best, all its runs" not in told:
+        yield "No candidate is held to be better than the baseline."
+        return
+    top = told["best, all its runs"]
+    yield (
+        f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
+        f" average luck alone adds {100 * top.luck:.1f} points to such a figure in a run like"
+        " this one."
+    )
+    unbiased = [f for f in figures if f.name in ("finalist, run again", "sealed test, best")]
+    for f in unbiased:
+        yield f"{f.name[0].upper()}{f.name[1:]}: {_said(f)}. These runs had no part in the choice."
+    if not unbiased:
+        yield "No figure here is free of the choice: the sealed test papers were never opened."
+    luck = against_luck(record, controls=False)
+    yield (
+        f"{luck.accepted} of {luck.tried} validated mutants were accepted; had no edit changed"
+        f" anything, this gate would have accepted {luck.expected:.1f} ± {luck.spread:.1f}."
+    )
+
+
+def _said(f: Figure) -> str:
+    interval = f", 95 % interval {f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
+    return f"{f.rate:.1%} of {f.rollouts} rollouts on {f.papers} papers{interval}"
+
+
+def _methods(record: RunRecord) -> Section:
+    config, search = record.config, record.config.search
+    text = (
+        "A population of harnesses, each a code edit of the baseline, was searched by the"
+        ' procedure of "Autodata" (Kulikov et al. 2026, arXiv 2606.25996). Each iteration drew a'
+        f" parent from the population (policy “{search.policy}”), ran it on"
+        f" {search.minibatch} training papers, had an analyzer read what happened and name root"
+        " causes, had an implementer edit the code, and validated the result on"
+        f" {_validation_papers(record)} other papers, the same in every iteration. The loop never"
+        " saw the sealed test papers."
+    )
+    return Section("What was done", [text, _passing(config), _who(config)])
+
+
+def _passing(config: RunConfig) -> str:
+    c = config.criteria
+    limit = "at most" if c.weak_avg_inclusive else "below"
+    upper = f" and below {c.strong_avg_below:.0%}" if c.strong_avg_below <= 1 else ""
+    zero = "" if c.zeros_allowed else ", and no attempt of either scores 0"
+    attempts = config.models["weak"].attempts
+    return (
+        f"A paper passes if within {config.limits.items} questions the harness finds one that is"
+        f" hard for the weak solver and not for the strong one, at {attempts} attempts each:"
+        f" weak average {limit} {c.weak_avg_max:.0%}, no weak attempt above {c.weak_max:.0%},"
+        f" strong average at least {c.strong_avg_min:.0%}{upper}, a gap of {c.gap_min:.0%} or"
+        f" more{zero}; and if it then stands the audit"
+        + (" and a second evaluation with new attempts." if config.score == "fresh" else ".")
+    )
+
+
+def _who(config: RunConfig) -> Table:
+    rows = [
+        (role.replace("_", " "), m.model, f"{m.temperature:g}", f"{m.max_tokens:,}")
+        for role, m in config.models.items()
+    ]
+    return Table(("role", "model", ">temperature", ">most tokens"), rows)
+
+
+def _deviations(record: RunRecord) -> Section:
+    found = deviations(record.config, _validation_papers(record))
+    lead = "All that differs from the published procedure; published values in parentheses."
+    return Section("Deviations from the published procedure", [lead, Bullets(found)])
+
+
+def _rates(figures: Sequence[Figure]) -> Section:
+    rows = [(f.name, *cells(f)) for f in figures]
+    head = ("figure", ">candidate", ">rate", ">95 % interval", ">rollouts", ">luck")
+    return Section(
+        "How good is the best?",
+        [
+            "One harness, told in several ways, the most flattering first.",
+            Table(head, rows),
+            "Interval: for other papers like these; runs of one paper resemble each other, and"
+            " count accordingly. It doesn't account for the choice. Luck: what the choice alone"
+            " adds on average, found by going through a run of this length again in numbers with"
+            " edits as good as this run's; about a third of it is uncertain.",
+        ],
+    )
+
+
+def _acceptances(record: RunRecord) -> Section:
+    controls = against_luck(record, controls=True)
+    blocks: list[Block] = [
+        f"Mutants: {luck_text(against_luck(record, controls=False))}. A number within the"
+        " expectation's reach is no sign that the edits are idle: good and bad ones balance. It"
+        " says that acceptance by itself proves nothing.",
+        _controls(controls),
+    ]
+    return Section("What the gate accepted, and what luck would have", blocks)
+
+
+def _controls(found: AgainstLuck) -> str:
+    if not found.tried:
+        return "There were no live controls (mutants identical to their parents) in this run."
+    return f"Live controls, identical to their parents: {luck_text(found)}."
+
+
+def _predictions(record: RunRecord) -> Section:
+    title, checks = "Were the analyzer's predictions right?", checked(record)
+    if not checks:
+        why = "No mutant ran on its parent's training papers, so no prediction could be scored"
+        return Section(title, [f"{why} (search.audit_analyzer = 0)."])
+    again = sum(c.rerun for c in checks)
+    scores = audit(checks)
+    shown = [*scores[:2], *scores[2 : 2 + MODES]]
+    text = (
+        f"Scored in {len(checks)} iterations: in {again} the mutant was run again on the minibatch,"
+        f" in {len(checks) - again} it met some of its papers later, as a parent. Chance: as many"
+        " papers named at random among those that could come true. Published for such analyzers:"
+        " fixes 5 times chance, regressions twice."
+    )
+    head = (
+        "predicted", ">named", ">came true", ">precision", ">by chance", ">recall", ">by chance",
+        ">times chance", ">p",
+    )  # fmt: skip
+    note = "p: how often chance does as well. Times chance: with its exact 95 % interval."
+    return Section(title, [text, Table(head, [_score_row(s) for s in shown]), note])
+
+
+def _score_row(s: Score) -> tuple[str, ...]:
+    times = ""
+    if s.times_chance is not None and s.interval is not None:
+        times = f"{s.times_chance:.1f} [{s.interval[0]:.1f} to {s.interval[1]:.1f}]"
+    shares = (s.precision, s.chance_precision, s.recall, s.chance_recall)
+    told = ("-" if share is None else f"{share:.0%}" for share in shares)
+    return one_line(s.what), str(s.named), str(s.hits), *told, times, f"{s.p_value:.2g}"
+
+
+def _integrity(record: RunRecord) -> Section:
+    top = winner(record.state)
+    items = [f"Baseline: {audited_text(record, 0)}."]
+    if top.id:
+        items.append(f"Best, candidate {top.id}: {audited_text(record, top.id)}.")
+    alarms = [d for d in record.decisions if d.alarm]
+    items += [f"Alarm in iteration {d.iteration}: {one_line(d.alarm, 300)}." for d in alarms]
+    if not alarms:
+        items.append("No alarm: no mutant was only better at being accepted.")
+    pots = record.stages[0].get("honeypots", {}).get("outcomes", [])
+    wrong = [f"{o['kind']} {o['name']}: {one_line(o['said'], 200)}" for o in pots if not o["right"]]
+    if pots:
+        items.append(f"Judge and auditor treated {len(pots) - len(wrong)} of {len(pots)} honeypots"
+                     f" rightly{': not ' if wrong else ''}{'; '.join(wrong)}.")  # fmt: skip
+    return Section("Audits, alarms and honeypots", [Bullets(items)])
+
+
+def _lineage(record: RunRecord) -> Section:
+    """How the best came to be, and what became of the iterations."""
+    by_id: dict[int, Candidate] = record.state.candidates
+    rows, at = [], winner(record.state)
+    while at.parent is not None:
+        rows.append((str(at.id), str(at.parent), pooled(at), one_line(at.summary, 300)))
+        at = by_id[at.parent]
+    outcomes = Counter(d.decision.partition(":")[0] for d in record.decisions)
+    counted = ", ".join(f"{n} {what}" for what, n in outcomes.most_common()) or "none decided"
+    blocks: list[Block] = [f"Iterations: {counted}."]
+    if rows:
+        blocks += ["The best and its ancestors, up to the baseline:",
+                   Table((">candidate", ">parent", "pass rate", "edit"), rows)]  # fmt: skip
+    return Section("What was tried", blocks)
+
+
+def _cost(record: RunRecord) -> Section:
+    spent = usage(record.folder)
+    total = Usage()
+    for used in spent.values():
+        for name in ("calls", "prompt_tokens", "cached_tokens", "completion_tokens", "usd"):
+            setattr(total, name, getattr(total, name) + getattr(used, name))
+    rows = [
+        (role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
+         amount(u.completion_tokens), dollars(u.usd))
+        for role, u in [*sorted(spent.items()), ("all", total)]
+    ]  # fmt: skip
+    head = ("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
+    return Section("Cost", [Table(head, rows)])
+
+
+def _validation_papers(record: RunRecord) -> int:
+    """How many there are: of the longest validation, for one may stop early."""
+    found = validations(record)
+    return max((len(v.papers) for v in found), default=record.config.search.validation_papers or 0)

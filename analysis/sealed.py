@@ -1,0 +1,142 @@
+"""What an opening of the test papers showed: pass rates, the paired differences, and the drop from
+the validation figures by which the candidates were chosen.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.compare import rate_interval
+from analysis.compare_text import p_text, points
+from analysis.contrast import Contrast, contrast
+from inner_agent.errors import UserError
+from metaopt.record import find, open_record, usage
+from metaopt.sealed import openings, siblings, times
+from metaopt.status import SIMULATED
+from metaopt.text import amount, dollars, grid, moment, render
+from metaopt.unseal import FOLDER
+
+FORMAT = 1  # of the JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One harness on the test papers, with its 95 % interval.
+
+    ``validation`` is its plain average over all validation runs, ``None`` where it had none.
+    """
+
+    candidate: int
+    passed: int
+    rate: float
+    low: float
+    high: float
+    validation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The last opening.  ``opened``: how many there were; ``seen_by``: other runs that opened some
+    of these papers; ``differences`` are of the best, against each of the others."""
+
+    run: str
+    simulated: bool
+    opened: int
+    at: float
+    again: bool
+    papers: tuple[str, ...]
+    repeats: int
+    seen_by: Sequence[str]
+    arms: Mapping[str, Arm]
+    differences: Mapping[str, Contrast]
+    calls: int
+    usd: float
+
+
+def shown(run: Path) -> Shown:
+    """Read the last opening.  Raises ``UserError`` where there is none that is finished."""
+    record, found = open_record(run), openings(run)
+    if not found or not found[-1].finished:
+        raise UserError(f"{run}: no opening of the test papers is finished; metaopt test makes one")
+    last = found[-1]
+    passes = {name: np.array(arm.runs, dtype=float) for name, arm in last.arms.items()}
+    arms = {}
+    for name, x in passes.items():
+        made = find(record, str(last.arms[name].candidate)).made()
+        low, high = rate_interval(x)
+        average = made.rate if made.papers else None
+        arms[name] = Arm(made.id, int(x.sum()), float(x.mean()), low, high, average)
+    spent = usage(run / FOLDER / str(len(found))).values()
+    return Shown(
+        run=run.resolve().name,
+        simulated=last.simulated,
+        opened=len(found),
+        at=last.at,
+        again=last.again,
+        papers=last.papers,
+        repeats=last.repeats,
+        seen_by=siblings(run, last.sha256),
+        arms=arms,
+        differences={o: contrast(passes["best"] - passes[o]) for o in ("baseline", "paper")},
+        calls=sum(u.calls for u in spent),
+        usd=sum(u.usd for u in spent),
+    )
+
+
+def as_json(found: Shown) -> str:
+    """Every number."""
+    return json.dumps({"format": FORMAT, **asdict(found)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_text(found: Shown) -> str:
+    """As people read it in a terminal."""
+    head = f"{found.run}: sealed test, opened {times(found.opened)}"
+    plural = "s" if found.repeats > 1 else ""
+    lines = [
+        f"{head}   {SIMULATED}" if found.simulated else head,
+        f"{len(found.papers)} test papers x {found.repeats} repeat{plural}, {moment(found.at)};"
+        f" spent {amount(found.calls)} calls, {dollars(found.usd)}",
+    ]
+    if found.again:
+        lines.append("Not the first look at these papers: what was done since may have used it.")
+    if found.seen_by:
+        lines.append(f"Other runs opened some of these papers: {', '.join(found.seen_by)}.")
+    sentences = [_sentence(found, other) for other in found.differences]
+    return "\n".join([*lines, "", _table(found), "", *sentences, "", *_notes(found)])
+
+
+def _table(found: Shown) -> str:
+    table = grid("arm", ">candidate", ">passed", ">test", ">95 %", ">validation", ">less that")
+    for name, arm in found.arms.items():
+        validation, drop = "none", ""
+        if arm.validation is not None:
+            validation, drop = f"{arm.validation:.0%}", points(arm.rate - arm.validation)
+        table.add_row(
+            name, str(arm.candidate), f"{arm.passed}/{len(found.papers) * found.repeats}",
+            f"{arm.rate:.0%}", f"{arm.low:.0%} to {arm.high:.0%}", validation, drop,
+        )  # fmt: skip
+    return render(table)
+
+
+def _sentence(found: Shown, other: str) -> str:
+    """The verdict on the best against another."""
+    if found.arms["best"].candidate == found.arms[other].candidate:
+        return f"best and {other} are one harness: there is nothing to compare"
+    d = found.differences[other]
+    size = f"{d.told()}, exact p {p_text(d.p)}"
+    if not d.sure():
+        return f"can't tell best from {other}: {size}"
+    return f"best is {'better' if d.difference > 0 else 'worse'} than {other}: {size}"
+
+
+def _notes(found: Shown) -> list[str]:
+    test = "McNemar's test" if found.repeats == 1 else "sign flips of the papers' differences"
+    return [
+        "paper: what the published procedure reports, the highest average over all validation runs",
+        f"exact p: {test}; the two differences are two questions, and aren't adjusted",
+        "validation: the average over all validation runs; less that: what the test came out at,"
+        " in points above or below it",
+    ]

@@ -1,0 +1,213 @@
+"""The report of a small simulated run, its optimism meter, controls and audit of the analyzer."""
+
+import itertools
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import hypergeom, nchypergeom_fisher
+from whole_runs import small_config
+
+from analysis.cli import app
+from analysis.deviations import deviations
+from analysis.markdown import escape
+from analysis.predictions import Draw, audit, by_chance, interval, score
+from metaopt.chance import accepted
+from metaopt.cli import invoke
+from metaopt.config import load_config
+from metaopt.optimism import meter
+from metaopt.predictions import checked
+from metaopt.record import open_record
+from metaopt.store import Event, Store
+from metaopt.validations import against_luck, papers_of_run, validations
+
+Capture = pytest.CaptureFixture[str]
+PARTS = (
+    "Deviations from the published procedure",
+    "How good is the best?",
+    "What the gate accepted, and what luck would have",
+    "Were the analyzer's predictions right?",
+    "Audits, alarms and honeypots",
+    "Cost",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small iterations, the analyzer's predictions followed up in every second one."""
+    folder = tmp_path_factory.mktemp("reported")
+    config = small_config(folder, 'kind = "simulator"', iterations=4, minibatch=4, validation=8)
+    out = folder / "run"
+    audited = ["--set", "search.audit_analyzer=2"]
+    assert invoke(app, ["run", str(config), "--out", str(out), *audited]) == 0
+    return out
+
+
+def report(run: Path, capsys: Capture) -> str:
+    capsys.readouterr()
+    assert invoke(app, ["report", str(run)]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_report_says_all_that_its_reader_has_to_know(run: Path, capsys: Capture) -> None:
+    text = report(run, capsys)
+    assert text.startswith("# Meta-optimization of a harness: run\n\nSIMULATED")
+    assert [part for part in PARTS if f"\n## {part}\n" not in text] == []
+    assert "The analyzer reads 4 training papers an iteration (10)." in text.replace("\\", "")
+    assert "There are 8 validation papers (published: 25)." in text
+    assert "no edit changed anything, this gate would have accepted" in text
+    assert "the sealed test papers were never opened" in text
+    widths = {line.count(" | ") for line in text.splitlines() if line.startswith("| fixes")}
+    assert widths == {8}
+
+
+def test_the_report_goes_into_a_file(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "report.md"
+    assert invoke(app, ["report", str(run), "--out", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == report(run, capsys)
+    assert invoke(app, ["report", str(run), "--out", str(tmp_path / "report.txt")]) == 2
+    assert "write it as .md" in capsys.readouterr().err
+
+
+def test_what_models_wrote_steers_no_report() -> None:
+    assert escape("a | b\n# c <b> `d` [e](f) *g*") == r"a \| b \# c \<b\> \`d\` \[e\](f) \*g\*"
+    assert escape("1. x") == r"1\. x"
+    assert escape("- x\x1b[31m") == r"\- x \[31m"
+    assert escape("+5.0 points, 3.2 %") == "+5.0 points, 3.2 %"
+
+
+def test_every_deviation_is_told(tmp_path: Path) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"')
+    told = "\n".join(deviations(load_config(config), 25))
+    assert "temperature" not in told
+    sets = {
+        "search.temperature=0.2": "drawn at temperature 0.2 (published: 0.1)",
+        "search.parallel=1": "one after the other",
+        "sandbox.mode=none": "unconfined",
+        "criteria.preset=prose": "the preset “prose”",
+        "criteria.gap_min=0.3": "gap_min = 0.3 (0.2)",
+        "models.judge.judge_mode=yes_no": "yes or no",
+        "models.strong.paper=true": "The strong solver is shown the paper",
+        "harness.patch=x/scripted.diff": "begins with a patch, scripted.diff",
+    }
+    before = deviations(load_config(config), 25)
+    for change, words in sets.items():
+        after = deviations(load_config(config, [change]), 25)
+        assert words not in "\n".join(before)
+        assert words in "\n".join(after), change
+    fewer = deviations(load_config(config, ["audit.llm=false", "score=in_loop"]), 25)
+    assert not any("a second time" in s or "auditor that reads" in s for s in fewer)
+
+
+def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.toml", "run.db"):
+        copy.joinpath(name).write_bytes((run / name).read_bytes())
+    papers = open_record(run).stages[1]["validated"]["papers"]
+    store = Store(copy / "run.db")
+    passed = [[n < 3 for n in range(8)], [n < 1 for n in range(8)]]
+    finals = {"candidates": [1], "papers": papers, "runs": {}, "chosen": 1, "report": passed}
+    store.append(Event(3, "finalists", finals | {"report": [[True] * 8]}))
+    store.append(Event(4, "finalists", finals))  # of a later start: it counts
+    store.close()
+    figures = {f.name: f for f in meter(open_record(copy))}
+    again = figures["finalist, run again"]
+    assert (again.rate, again.rollouts, again.luck) == (4 / 16, 16, 0.0)
+    assert figures["highest single score"].luck > 0.02
+    base = [v for v in validations(open_record(run)) if v.candidate == 0]
+    assert figures["baseline, all its runs"].rate == np.mean([v.passed for v in base])
+    assert invoke(app, ["status", str(copy)]) == 0
+    assert re.search(r"finalist, run again +1 +25\.0%", capsys.readouterr().out)
+
+
+def test_acceptances_are_set_against_luck_and_controls_apart(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.toml", "run.db"):
+        copy.joinpath(name).write_bytes((run / name).read_bytes())
+    with sqlite3.connect(copy / "run.db") as db:
+        ((data,),) = db.execute(
+            "SELECT data FROM events WHERE kind = 'implemented' AND iteration = 1"
+        )
+        marked = json.dumps(json.loads(data) | {"control": True})
+        db.execute(
+            "UPDATE events SET data = ? WHERE kind = 'implemented' AND iteration = 1", (marked,)
+        )
+    whole, parted = open_record(run), open_record(copy)
+    everything = against_luck(whole, controls=False)
+    controls, others = (against_luck(parted, controls=c) for c in (True, False))
+    assert against_luck(whole, controls=True).tried == 0
+    assert (controls.tried, others.tried) == (1, everything.tried - 1)
+    assert controls.accepted + others.accepted == everything.accepted
+    assert controls.expected + others.expected == pytest.approx(everything.expected)
+    rate = max(whole.state.candidates[0].rate, 0.01)
+    assert controls.expected == pytest.approx(accepted(papers_of_run(whole), rate))
+    assert [c.iteration for c in checked(parted)] == [c.iteration for c in checked(whole)]
+
+
+def test_predictions_are_checked_on_the_papers_they_were_made_for(run: Path) -> None:
+    record = open_record(run)
+    checks = {c.iteration: c for c in checked(record)}
+    due = [i for i in (2, 4) if "validated" in record.stages[i]]
+    assert due
+    assert [i for i, c in checks.items() if c.rerun] == due
+    for i in due:
+        stages = record.stages[i]
+        assert list(checks[i].before) == stages["traced"]["papers"]
+        assert list(checks[i].after.values()) == stages["rerun"]["passed"]
+        both = checks[i].fixed | checks[i].broken
+        changed = {p for p in checks[i].after if checks[i].before[p] != checks[i].after[p]}
+        assert both == changed
+    free = [c for c in checks.values() if not c.rerun]
+    assert all(set(c.after) < set(record.stages[c.iteration]["traced"]["papers"]) for c in free)
+    assert sum(s.named for s in audit(list(checks.values()))[:1]) > 0
+
+
+def all_hits(draws: Sequence[Draw]) -> list[float]:
+    """The distribution of hits, by going through every way to name papers."""
+    ways = [
+        [
+            sum(p < d.true for p in chosen)
+            for chosen in itertools.combinations(range(d.papers), d.named)
+        ]
+        for d in draws
+    ]
+    sums = [sum(hits) for hits in itertools.product(*ways)]
+    most = sum(d.named for d in draws)
+    return [sums.count(k) / len(sums) for k in range(most + 1)]
+
+
+def test_chance_is_exact() -> None:
+    draws = [Draw(6, 2, 3, 2), Draw(5, 4, 2, 1), Draw(4, 0, 1, 0), Draw(0, 0, 0, 0)]
+    assert by_chance(draws) == pytest.approx(all_hits(draws))
+    one = [Draw(9, 4, 3, 2)]
+    assert by_chance(one) == pytest.approx(hypergeom(9, 4, 3).pmf(range(4)))
+    assert by_chance(one, 2.5) == pytest.approx(nchypergeom_fisher(9, 4, 3, 2.5).pmf(range(4)))
+    found = score("fixes", draws)
+    assert found.expected == pytest.approx(1 + 1.6)
+    assert (found.precision, found.recall) == (3 / 6, 3 / 6)
+    assert found.p_value == pytest.approx(sum(all_hits(draws)[3:]))
+    assert comb(6, 3) * comb(5, 2) * 4 == 800  # all of them were gone through
+
+
+@pytest.mark.parametrize("odds", [1.0, 4.0])
+def test_times_chance_has_an_interval_that_covers(odds: float) -> None:
+    shape = [Draw(8, 2, 3, 0), Draw(7, 3, 2, 0), Draw(9, 1, 4, 0), Draw(6, 2, 2, 0)] * 6
+    expected = sum(d.expected for d in shape)
+    truth = float(by_chance(shape, odds) @ np.arange(sum(d.named for d in shape) + 1)) / expected
+    drawn = nchypergeom_fisher.rvs(
+        [d.papers for d in shape], [d.true for d in shape], [d.named for d in shape], odds,
+        size=(400, len(shape)), random_state=np.random.default_rng(4),
+    )  # fmt: skip
+    totals = drawn.sum(axis=1)
+    ends = {int(hits): interval([Draw(100, 0, 0, int(hits)), *shape]) for hits in np.unique(totals)}
+    covered = [ends[int(hits)][0] <= truth <= ends[int(hits)][1] for hits in totals]
+    assert 0.94 <= np.mean(covered) <= 0.995
