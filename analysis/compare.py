@@ -94,12 +94,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that the table, the JSON and the plot show."""
+    """Everything that the table, the JSON and the plot show.  ``sizes`` are all (papers, repeats)
+    that were measured in this folder, one after the other."""
 
     simulated: bool
     part: str
     papers: tuple[str, ...]
     repeats: int
+    sizes: tuple[tuple[int, int], ...]
     smallest: float
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
@@ -160,6 +162,7 @@ def compare(measured: Measured, smallest: float = 0.1) -> Comparison:
         part=plan.part,
         papers=tuple(plan.papers),
         repeats=plan.repeats,
+        sizes=measured.sizes,
         smallest=smallest,
         arms=arms,
         pairs=_pairs(arms, passes, modes, weights, smallest),
