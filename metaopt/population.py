@@ -103,7 +103,7 @@ _Array = NDArray[np.float64]
 def _newton(
     x: _Array, n: int, parent: NDArray[np.int_], passes: _Array, papers: _Array
 ) -> tuple[_Array, _Array]:
-    """One step from logits ``x``, members (``n``) first: new logits, the factor of the precision."""
+    """One step from logits ``x``, members (``n``) first: new logits, the precision's factor."""
     p = expit(x)
     slope = np.maximum(p * (1 - p), FLAT)
     told = papers * slope  # precision of what a candidate's own runs say, and what they say
