@@ -46,7 +46,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decided(store, repo, BEST, good, 0, (1, 15))
         decided(store, repo, PAPER, lucky, 0, (1, 16))
         decided(store, repo, 3, bad, BEST, (16, 14), accepted=False)
-        store.append(Event(3, "finalists", {"candidates": [BEST, PAPER], "chosen": BEST}))
+        store.append(
+            Event(
+                3,
+                "finalists",
+                {
+                    "candidates": [BEST, PAPER],
+                    "chosen": BEST,
+                    "papers": [],
+                    "runs": {},
+                    "report": [],
+                },
+            )
+        )
     return folder
 
 
