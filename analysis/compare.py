@@ -94,12 +94,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that the table, the JSON and the plot show."""
+    """Everything that the table, the JSON and the plot show.  ``sizes`` are all (papers, repeats)
+    that were measured in this folder, one after the other."""
 
     simulated: bool
     part: str
     papers: tuple[str, ...]
     repeats: int
+    sizes: tuple[tuple[int, int], ...]
     smallest: float
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
@@ -160,6 +162,7 @@ def compare(measured: Measured, smallest: float = 0.1) -> Comparison:
         part=plan.part,
         papers=tuple(plan.papers),
         repeats=plan.repeats,
+        sizes=measured.sizes,
         smallest=smallest,
         arms=arms,
         pairs=_pairs(arms, passes, modes, weights, smallest),
@@ -237,7 +240,7 @@ def _pairs(
     smallest: float,
 ) -> tuple[Pair, ...]:  # fmt: skip
     counts = (passes[1:] - passes[0]).sum(1).astype(int)
-    tests = [paired.sign_flip(row) for row in counts]
+    tests = [(paired.sign_flip(row), paired.mid_p(row)) for row in counts]
     adjusted = paired.holm(np.array([mid for _, mid in tests]))
     return tuple(
         _pair(arms, n, passes[n] - passes[0], tests[n - 1], float(adjusted[n - 1]),

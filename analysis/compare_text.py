@@ -153,9 +153,18 @@ def _notes(found: Comparison) -> list[str]:
         f"exact p: {test}; a verdict takes {last} <= {LEVEL} and an interval without 0",
         *(_spread(pair, named[pair.name]) for pair in found.pairs if found.repeats > 1),
         "what else: exploratory, a change here is an idea and no finding",
+        *([_looks(found)] if len(found.sizes) > 1 else []),
         *([CHOSEN] if found.part != "test" and _of_runs(found) else []),
         f"load: {loads} calls in flight when a rollout began, on average by harness",
     ]
+
+
+def _looks(found: Comparison) -> str:
+    sizes = ", ".join(f"{papers} x {repeats}" for papers, repeats in found.sizes)
+    return (
+        f"measured in steps ({sizes}): who goes on because a look told nothing has a chance of a"
+        " wrong verdict at each"
+    )
 
 
 def _of_runs(found: Comparison) -> bool:

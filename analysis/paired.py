@@ -85,15 +85,29 @@ def ratio_interval(cost: Floats, passed: Floats, weights: Floats) -> tuple[float
     return (float(value) if passed.sum() else np.inf), float(low), float(high)
 
 
-def sign_flip(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Two-sided exact p and mid-p of per-paper differences (in repeats passed) under sign flips.
+def sign_flip(counts: NDArray[np.int64]) -> float:
+    """Exact two-sided p of the per-paper differences (in repeats passed) under sign flips.
 
     Tested: on each paper, the two harnesses are as likely to differ by this much one way as the
     other (Fisher 1935, "The Design of Experiments", chapter III).  With one repeat it is McNemar's
-    exact test: a fair coin for each paper that only one of the two passed.  All 2^papers flips are
-    counted, by adding up whole numbers paper by paper.  The mid-p counts what is just as far off
-    by half: the exact p is too cautious where few outcomes are possible (Fagerland, Lydersen and
-    Laake 2013, "The McNemar Test for Binary Matched-Pairs Data").
+    exact test: a fair coin for each paper that only one of the two passed.
+    """
+    further, as_far = _flips(counts)
+    return min(1.0, further + as_far)
+
+
+def mid_p(counts: NDArray[np.int64]) -> float:
+    """The same with what is just as far off counted by half: the exact p is too cautious where few
+    outcomes are possible (Fagerland, Lydersen and Laake 2013, "The McNemar Test for Binary
+    Matched-Pairs Data")."""
+    further, as_far = _flips(counts)
+    return min(1.0, further + as_far / 2)
+
+
+def _flips(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The chance of a sum that is further off 0 than the one seen, and of one just as far off.
+
+    All 2^papers flips are counted, by adding up whole numbers paper by paper.
     """
     sizes = np.abs(counts)
     reach, seen = int(sizes.sum()), abs(int(counts.sum()))
@@ -103,8 +117,7 @@ def sign_flip(counts: NDArray[np.int64]) -> tuple[float, float]:
         up, down = np.roll(chance, size), np.roll(chance, -size)
         chance = (up + down) / 2
     sums = np.abs(np.arange(-reach, reach + 1))
-    further, as_far = float(chance[sums > seen].sum()), float(chance[sums == seen].sum())
-    return min(1.0, further + as_far), min(1.0, further + as_far / 2)
+    return float(chance[sums > seen].sum()), float(chance[sums == seen].sum())
 
 
 def holm(p: Floats) -> Floats:
@@ -228,7 +241,7 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
 def sign_flip_power(
     difference: float, square: float, papers: int, repeats: int, level: float = 0.05
 ) -> float:
-    """How often ``sign_flip`` would give mid-p <= ``level``, were the true difference so large.
+    """How often ``mid_p`` would be <= ``level``, were the true difference so large.
 
     ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
     papers on which the two disagree, and the power is exact: that of McNemar's test, summed over

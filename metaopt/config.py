@@ -136,8 +136,8 @@ def refuse_other_config(
     The tables in ``without`` don't count, whatever an older version wrote there.
     """
     old, new = (
-        _flat({name: table for name, table in data.items() if name not in without})
-        for data in (_with_defaults(frozen), _with_defaults(freeze(config)))
+        {k: v for k, v in _flat(_with_defaults(text)).items() if k.split(".")[0] not in without}
+        for text in (frozen, freeze(config))
     )
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]

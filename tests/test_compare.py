@@ -106,13 +106,17 @@ def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFix
     assert "is the same harness as baseline, file by file" in capsys.readouterr().out
 
 
-def test_papers_and_repeats_can_be_added(made: Path, tmp_path: Path) -> None:
+def test_papers_and_repeats_can_be_added(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "ab"
     shutil.copytree(made, out)
     assert run(out, "--papers", "4", "--repeats", "3") == 0
     assert len(results(out)) == 2 * 3 * 4
     assert set(results(made)) <= set(results(out))
+    assert "measured in steps (3 x 2, 4 x 3)" in capsys.readouterr().out
     assert run(out) == 0  # fewer again: the rest is left aside
+    assert "3 val papers x 2 repeats" in capsys.readouterr().out
     assert len(json.loads((out / "arms.json").read_text())["papers"]) == 4
 
 
