@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import nctdtr, ndtr, ndtri, stdtrit
+from scipy.special import nctdtr, ndtr, stdtrit
 from scipy.stats import binom
 
 Floats = NDArray[np.float64]
@@ -183,10 +183,7 @@ def power(difference: float, variance: float, papers: int, level: float = 0.05) 
     """How often ``interval`` leaves out 0 where the true difference is so large: noncentral t."""
     if papers < 2:
         return 0.0
-    shift = abs(difference) * np.sqrt(papers / variance)
-    t = stdtrit(papers - 1, 1 - level / 2)
-    caught = 1 - nctdtr(papers - 1, shift, t)
-    return 1.0 if np.isnan(caught) else float(caught)  # so far off that scipy gives up
+    return _beyond(abs(difference) * np.sqrt(papers / variance), papers, level)
 
 
 def papers_needed(
@@ -232,7 +229,8 @@ def sign_flip_power(
 
     ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
     papers on which the two disagree, and the power is exact: that of McNemar's test, summed over
-    how many papers disagree.  With several it is normal, with the correction for whole numbers.
+    how many papers disagree.  With several it is nearly the t test's, of a difference smaller by
+    the correction for whole numbers.
     """
     difference = abs(difference)
     if repeats == 1:
@@ -243,7 +241,13 @@ def sign_flip_power(
         needed = binom.isf(level / 2, many, 0.5) + 1  # the fewest one way that are significant
         caught = binom.sf(needed - 1, many, (1 + difference / disagree) / 2)
         return float((binom.pmf(many, papers, disagree) * caught).sum())
-    square = max(square, difference**2)
-    spread = max(square - difference**2, 1e-12)
-    needed = ndtri(1 - level / 2) * np.sqrt(square / papers) + 1 / (papers * repeats)
-    return float(ndtr((difference - needed) / np.sqrt(spread / papers)))
+    variance = max(square - difference**2, 1e-12)
+    return _beyond(
+        (difference - 1 / (papers * repeats)) * np.sqrt(papers / variance), papers, level
+    )
+
+
+def _beyond(shift: float, papers: int, level: float) -> float:
+    """How often a t statistic around ``shift`` is significant on its own side."""
+    caught = 1 - nctdtr(papers - 1, shift, stdtrit(papers - 1, 1 - level / 2))
+    return float(shift > 0) if np.isnan(caught) else float(caught)  # too far off for scipy
