@@ -264,7 +264,7 @@ def _first(found: Sequence[Validation], candidate: Candidate) -> list[Validation
 def _rerun(record: RunRecord) -> list[Figure]:
     """The finalist's runs that had no part in choosing it, as the last start recorded them."""
     finals = [s["finalists"] for _, s in sorted(record.stages.items()) if "finalists" in s]
-    if not finals or not finals[-1]["report"]:
+    if not finals or not finals[-1].get("report"):
         return []
     papers, chosen = tuple(finals[-1]["papers"]), finals[-1]["chosen"]
     runs = [Validation(0, chosen, papers, tuple(passed)) for passed in finals[-1]["report"]]

@@ -1,7 +1,7 @@
 """The optimism meter against known truth: exact expectations, and whole searches in numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -46,6 +46,7 @@ class World:
     ease: np.ndarray
     quality: list[float]
     papers: int = 25
+    first: dict[int, list[bool]] = field(default_factory=dict)  # before anything could stop it
 
     def mutate(self, parent: int) -> None:
         kind = self.rng.choice(4, p=[self.gains, 0.45, 0.07, 0.48 - self.gains])
@@ -54,7 +55,9 @@ class World:
 
     def run(self, harness: int, papers: np.ndarray) -> list[bool]:
         chance = expit(self.ease[papers] + self.quality[harness])
-        return [bool(x) for x in self.rng.random(len(papers)) < chance]
+        passed = [bool(x) for x in self.rng.random(len(papers)) < chance]
+        self.first.setdefault(harness, passed)
+        return passed
 
 
 def searched(
@@ -72,10 +75,10 @@ def searched(
     by_id, rates = {c.id: c for c in run.candidates}, shrunk_rates(run.candidates)
     trials = []
     for mutant in run.candidates[1:]:
-        i, passes, papers = mutant.runs[0]
-        rate = rates[mutant.parent or 0]
-        beside = next((x for j, x, _ in by_id[mutant.parent or 0].runs if j == i), None)
-        trials.append(Trial(papers, passes, beside, rate))
+        first, rate = world.first[mutant.id], rates[mutant.parent or 0]
+        runs = by_id[mutant.parent or 0].runs
+        beside = next((x for j, x, _ in runs if j == mutant.id), None)
+        trials.append(Trial(len(first), sum(first), beside, rate))
     truth = [float(expit(world.ease + q).mean()) for q in world.quality]
     order = ranked(run.candidates)
     top, highest = order[0], max((c for c in order if c.runs), key=lambda c: c.runs[0][1])
