@@ -157,6 +157,9 @@ def ablate(
 def power(
     papers: Annotated[int, typer.Option(min=2, help="Validation papers.")] = 25,
     rate: Annotated[float, typer.Option(help="The parent's true pass rate.")] = 0.3,
+    policy: Annotated[
+        str | None, typer.Option(help="Whose gate: paper (or the run's), pooled, thompson.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each paper compared.")] = 1,
     spread: Annotated[
         float, typer.Option(min=0, max=5, help="How papers' difficulty varies, on the logit.")
@@ -170,7 +173,11 @@ def power(
     """How often the gate passes noise, and what true changes gate and comparison catch."""
     from analysis import power as tables
 
-    setting = tables.recorded(run) if run else tables.assumed(papers, rate, spread)
+    setting = (
+        tables.recorded(run, policy)
+        if run
+        else tables.assumed(policy or "paper", papers, rate, spread)
+    )
     answer = tables.power(setting, repeats, iterations)
     print(tables.as_json(answer) if as_json else tables.as_text(answer))
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from inner_agent.criteria import Criteria
 from metaopt.config import BUILTIN, RunConfig
+from metaopt.policy import policy_of
 
-PAPERS, MINIBATCH, ATTEMPTS, TEMPERATURE = 25, 10, 3, 0.1  # as published
+PAPERS, MINIBATCH, ATTEMPTS = 25, 10, 3  # as published
 
 
 def deviations(config: RunConfig, validation_papers: int) -> list[str]:
@@ -51,10 +52,7 @@ def _search(config: RunConfig, validation_papers: int) -> Iterator[str]:
         yield "The baseline is a harness of one's own, not the one described in the publication."
     if harness.patch:
         yield f"The baseline begins with a patch, {harness.patch.rpartition('/')[2]}."
-    if search.temperature != TEMPERATURE:
-        yield (
-            f"Parents are drawn at temperature {search.temperature:g} (published: {TEMPERATURE:g})."
-        )
+    yield from policy_of(search).deviations()
     if search.minibatch != MINIBATCH:
         yield f"The analyzer reads {search.minibatch} training papers an iteration ({MINIBATCH})."
     if validation_papers != PAPERS:
@@ -95,9 +93,21 @@ def _score(config: RunConfig) -> Iterator[str]:
 
 def _always(config: RunConfig) -> Iterator[str]:
     yield (
-        "The best candidate is the one with the highest pass rate after shrinking it towards its"
-        " parent's by 25 papers (published: an average over a candidate's evaluations)."
+        "The best candidate is the one with the highest pass rate after pooling all runs over the"
+        " family tree, which shrinks it towards its relatives' (published: an average over a"
+        " candidate's own evaluations)."
     )
+    if finalists := config.search.finalists:
+        yield (
+            f"The best {finalists} candidates are run once more on the validation papers before"
+            f" one is chosen, and that one another {config.search.report_runs} times for the"
+            " report."
+        )
+    if every := config.search.null_every:
+        yield (
+            f"Every {every}th iteration's mutant is its parent, unchanged: a live control of the"
+            " gate, which never joins."
+        )
     yield "A mutant that equals an earlier candidate byte for byte isn't validated again."
     if config.sandbox.mode == "none":
         yield "Harnesses ran unconfined (sandbox.mode = none): isolation was given up by hand."

@@ -31,7 +31,7 @@ SHORT = {
     "highest single score": "highest score",
     "best, when accepted": "when accepted",
     "best, all its runs": "all its runs",
-    "best, shrunk to its parent": "shrunk",
+    "best, shrunk": "shrunk",
     "finalist, run again": "run again",
     "sealed test, best": "sealed test",
 }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.report import Block, Bullets, Section, Table, run_report
-from inner_agent.errors import UserError
+from analysis.targets import check_target, write_text
 from metaopt.text import clean
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
@@ -17,16 +17,13 @@ def write_report(run: Path, out: Path | None) -> str:
 
     Raises ``UserError`` for what isn't a run, or a file that can't be written.
     """
-    if out is not None and out.suffix.lower() != ".md":
-        raise UserError(f"{out}: write it as .md")
+    if out is not None:
+        check_target(out, (".md",))
     sections = run_report(run)
     text = markdown(sections)
     if out is None:
         return text
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UserError(f"{out}: can't be written ({e.strerror})") from None
+    write_text(out, text)
     return f"{out}: {sections[0].title}"
 
 

@@ -1,19 +1,19 @@
 """``metaopt power``: what this gate lets in, and what a comparison of two harnesses can see.
 
-The gate is exact (``metaopt.chance``).  The comparison is the paired t test on per-paper
-differences of pass rates, two-sided at 5 %: its power is that of the noncentral t distribution
-(Student 1908; Johnson and Welch 1940), with the variance that Rasch papers give.
+The gate is exact where there is a formula (``metaopt.chance``).  The comparison is that of
+``metaopt compare``: its power is worked out from the spread of per-paper differences that Rasch
+papers give.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from scipy.special import nctdtr, stdtrit
-
+from analysis.paired import papers_needed, sign_flip_power
 from inner_agent.errors import UserError
-from metaopt.chance import Floats, Papers, accepted, drawn_papers, number_of
+from metaopt.chance import DRAWS, Floats, Papers, accepted, drawn_papers, is_exact, number_of
+from metaopt.config import POLICIES, Search
+from metaopt.policy import policy_of
 from metaopt.population import shrunk_rates
 from metaopt.record import open_record
 from metaopt.state import winner
@@ -22,33 +22,36 @@ from metaopt.text import grid, render
 from metaopt.validations import papers_of_run
 
 CHANGES = (-0.20, -0.15, -0.10, -0.05, -0.02, 0.0, 0.02, 0.05, 0.10, 0.15, 0.20)
+GATES = {
+    True: "accepts what passes more papers than its parent; exact",
+    False: f"no formula; it was asked about {DRAWS:,} simulated validations: good to 1 or 2 points",
+}
 LEVEL, WANTED = 0.05, 0.8
-MOST_PAPERS = 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What comes of a mutant whose true pass rate differs from its parent's by ``change``.
 
-    ``accepted``: by the gate.  ``better`` and ``worse``: the chance that a paired comparison says
-    so.  ``papers_needed``: for which it says the right one in 80 % of cases; ``None`` for no
-    change, and where a million don't do.
+    ``accepted``: by the gate.  ``told``: the chance that a comparison tells the change for what it
+    is, and where there is none, that it takes it for one.  ``papers_needed``: to tell it in 80 % of
+    cases; ``None`` for no change, and where 100,000 don't do.
     """
 
     change: float
     accepted: float
-    better: float
-    worse: float
+    told: float
     papers_needed: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is asked about: the papers, the parent's true rate on them, and where it is from.
+    """What is asked about: the gate, the papers, the parent's true rate on them.
 
-    ``source`` says so in words; ``simulated``: of a simulated run.
+    ``source`` says in words where papers and rate are from; ``simulated``: of a simulated run.
     """
 
+    search: Search
     papers: Papers
     rate: float
     source: str
@@ -61,6 +64,7 @@ class Power:
     ``false_accepts`` and its standard deviation ``spread``: of ``iterations`` such mutants."""
 
     policy: str
+    exact: bool
     papers: int
     rate: float
     source: str
@@ -73,22 +77,33 @@ class Power:
     effects: tuple[Effect, ...]
 
 
-def assumed(count: int, rate: float, spread: float) -> Setting:
-    """Papers drawn at random.  Raises ``UserError`` for a rate outside of (0, 1)."""
+def assumed(policy: str, count: int, rate: float, spread: float) -> Setting:
+    """Papers drawn at random.
+
+    Raises ``UserError`` for an unknown policy, and for a rate outside of (0, 1).
+    """
+    if policy not in POLICIES:
+        raise UserError(f"--policy {policy}: there is none; known: {', '.join(POLICIES)}")
     if not 0 < rate < 1:
         raise UserError(f"--rate {rate:g}: give a pass rate between 0 and 1, such as 0.3")
     source = f"papers drawn at random, their difficulty varying by {spread:g} on the logit"
-    return Setting(drawn_papers(count, spread), rate, source)
+    search = Search.model_validate({"policy": policy})
+    return Setting(search, drawn_papers(count, spread), rate, source)
 
 
-def recorded(run: Path) -> Setting:
-    """A run's own validation papers, at its best candidate's rate.  Raises ``UserError``."""
+def recorded(run: Path, policy: str | None) -> Setting:
+    """A run's own policy unless another is named, its papers, its best candidate's rate.
+
+    Raises ``UserError``.
+    """
     record = open_record(run)
-    papers = papers_of_run(record)
-    top, rates = winner(record.state), shrunk_rates(record.state.candidates.values())
-    rate = min(max(rates[top.id], 1 / (4 * papers.count)), 0.99)
+    papers, top = papers_of_run(record), winner(record.state)
+    rate = shrunk_rates(record.state.candidates.values())[top.id]
     source = f"papers and rate of {run}, candidate {top.id}"
-    return Setting(papers, rate, source, record.config.simulated)
+    search = record.config.search
+    if policy not in (None, search.policy):
+        search = assumed(str(policy), papers.count, rate, 0.0).search
+    return Setting(search, papers, rate, source, record.config.simulated)
 
 
 def power(setting: Setting, repeats: int, iterations: int) -> Power:
@@ -96,12 +111,15 @@ def power(setting: Setting, repeats: int, iterations: int) -> Power:
 
     Changes that would lead out of (0, 1) are left out.
     """
-    papers, rate = setting.papers, setting.rate
-    identical = accepted(papers, rate)
+    policy, papers, rate = policy_of(setting.search), setting.papers, setting.rate
+    changes = [c for c in CHANGES if 0.001 < rate + c < 0.999]
+    shares = accepted(policy, papers, rate, changes)
+    identical = shares[changes.index(0.0)]
+    effects = (_effect(papers, rate, c, s, repeats) for c, s in zip(changes, shares, strict=True))
     return Power(
-        "paper", papers.count, rate, setting.source, setting.simulated, repeats, identical,
-        iterations, *number_of([identical] * iterations),
-        tuple(_effect(papers, rate, c, repeats) for c in CHANGES if 0.001 < rate + c < 0.999),
+        setting.search.policy, is_exact(policy), papers.count, rate, setting.source,
+        setting.simulated, repeats, identical, iterations, *number_of([identical] * iterations),
+        tuple(effects),
     )  # fmt: skip
 
 
@@ -112,18 +130,20 @@ def as_json(answer: Power) -> str:
 
 def as_text(answer: Power) -> str:
     """What somebody reads who is about to believe a gate or a comparison."""
-    table = grid(">true change", ">accepted", ">says better", ">says worse", ">papers needed")
+    table = grid(">true change", ">accepted", ">told by compare", ">papers needed")
     for e in answer.effects:
-        needed = "-" if e.change == 0 else f"{e.papers_needed:,}" if e.papers_needed else "> 10^6"
+        needed = (
+            "-" if e.change == 0 else f"{e.papers_needed:,}" if e.papers_needed else "> 100,000"
+        )
         table.add_row(
             f"{100 * e.change:+.0f} points" if e.change else "none",
-            *(f"{share:.1%}" for share in (e.accepted, e.better, e.worse)), needed,
+            *(f"{share:.1%}" for share in (e.accepted, e.told)), needed,
         )  # fmt: skip
     times = "once" if answer.repeats == 1 else f"{answer.repeats} times"
     lines = [
         *([SIMULATED] if answer.simulated else []),
         f"{answer.papers} papers, the parent's true pass rate {answer.rate:.1%} ({answer.source})",
-        f"policy “{answer.policy}”: accepts what passes more papers than its parent; exact",
+        f"policy “{answer.policy}”: {GATES[answer.exact]}",
         "",
         f"A mutant that changes nothing is accepted {answer.identical:.1%} of the time: of"
         f" {answer.iterations} such ones",
@@ -133,42 +153,28 @@ def as_text(answer: Power) -> str:
         render(table),
         "",
         "accepted: by the gate, in one validation of parent and mutant",
-        f"says: the 95 % verdict of a paired comparison (t test) on {answer.papers} papers, each"
-        f" run {times}",
-        "papers needed: for the right verdict in 80 % of such comparisons",
+        f"told by compare: the verdict of metaopt compare on {answer.papers} papers, each run"
+        f" {times}; “none”: told for a change",
+        "papers needed: to be told in 80 % of such comparisons",
     ]
     return "\n".join(lines)
 
 
-def verdicts(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
-    """How often a paired comparison of ``repeats`` runs says better, and worse."""
-    mean, variance = _per_paper(papers, rate, change, repeats)
-    return _said(mean, variance, papers.count), _said(-mean, variance, papers.count)
+def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
+    """How often a comparison tells the change for what it is; of none: how often for one."""
+    mean, variance = per_paper(papers, rate, change, repeats)
+    square = variance + mean**2
+    share = sign_flip_power(mean, square, papers.count, repeats, LEVEL)
+    return share if change else 2 * share
 
 
-def papers_needed(papers: Papers, rate: float, change: float, repeats: int) -> int | None:
-    """Papers like these for 80 % power; ``None`` where a million don't do."""
-    mean, variance = _per_paper(papers, rate, change, repeats)
-    low, high = 2, 4
-    while _said(abs(mean), variance, high) < WANTED:
-        low, high = high, 2 * high
-        if high > MOST_PAPERS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (
-            (low, middle) if _said(abs(mean), variance, middle) >= WANTED else (middle, high)
-        )
-    return high
+def _effect(papers: Papers, rate: float, change: float, share: float, repeats: int) -> Effect:
+    mean, variance = per_paper(papers, rate, change, repeats)
+    needed = papers_needed(mean, variance, LEVEL, WANTED) if change else None
+    return Effect(change, share, told(papers, rate, change, repeats), needed)
 
 
-def _effect(papers: Papers, rate: float, change: float, repeats: int) -> Effect:
-    better, worse = verdicts(papers, rate, change, repeats)
-    needed = papers_needed(papers, rate, change, repeats) if change else None
-    return Effect(change, accepted(papers, rate, change), better, worse, needed)
-
-
-def _per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
+def per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tuple[float, float]:
     """Mean and variance, over papers and runs, of a paper's difference of pass rates."""
     p, q = papers.rates(papers.quality(rate)), papers.rates(papers.quality(rate + change))
     noise = (p * (1 - p) + q * (1 - q)) / repeats
@@ -178,11 +184,3 @@ def _per_paper(papers: Papers, rate: float, change: float, repeats: int) -> tupl
 
 def _average(papers: Papers, values: Floats) -> float:
     return float((values @ papers.weights).mean())
-
-
-def _said(mean: float, variance: float, count: int) -> float:
-    """The chance that a two-sided paired t test finds a difference of the sign of +1."""
-    if count < 2:
-        return 0.0
-    critical = stdtrit(count - 1, 1 - LEVEL / 2)
-    return float(1 - nctdtr(count - 1, mean * np.sqrt(count / variance), critical))

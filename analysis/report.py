@@ -83,7 +83,7 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
     top = told["best, all its runs"]
     yield (
         f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
-        f" average luck alone adds {100 * top.luck:.1f} points to such a figure in a run like"
+        f" average luck alone adds {100 * top.luck:.0f} points to such a figure in a run like"
         " this one."
     )
     unbiased = [f for f in figures if f.name in ("finalist, run again", "sealed test, best")]

@@ -1,25 +1,34 @@
-"""What luck alone does to a gate that lets in whatever passes more papers than its parent.
+"""How often a gate lets a mutant in: one that changes nothing, and one of a given true effect.
 
-Both harnesses run on the same papers.  A paper's verdict is a coin whose bias depends on how hard
-the paper is, so the difference of passes is a sum of independent steps of -1, 0 and +1, one a
-paper, and its distribution is exact: a convolution (for papers of one rate, Binomial against
-Binomial).  Papers of varying difficulty follow the Rasch model (Rasch 1960): a harness's pass rate
-on a paper is ``expit(quality + ease)``, so a better harness is better on all papers.
+The published gate runs both harnesses on the same papers and lets in what passes more.  A paper's
+verdict is a coin whose bias depends on how hard the paper is, so the difference of passes is a sum
+of independent steps of -1, 0 and +1, one a paper, and its distribution is exact: a convolution
+(for papers of one rate, Binomial against Binomial).  For other gates the policy itself is asked
+about simulated validations.
+
+Papers of varying difficulty follow the Rasch model (Rasch 1960): a harness's pass rate on a paper
+is ``expit(quality + ease)``, so a better harness is better on all papers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from inner_agent.errors import UserError
+from metaopt.policy import Paper, Policy
 
 Floats = NDArray[np.float64]
 NODES = 61  # of the Gauss-Hermite quadrature: exact to ten digits for a spread of up to 3
 SMOOTHING = 2.0  # runs at the average rate, added to each recorded paper: none is surely 0 or 1
 FURTHEST = 40.0  # on the logit: beyond every rate that a float can hold
+DRAWS = 2_000  # simulated validations: a share is then known to about a point
+SEED = 20_260_625  # the same question has the same answer
+GRID = 6  # rates at which a curve is worked out
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Papers:
 
     def rates(self, quality: float) -> Floats:
         """Pass rates by kind and value, for a harness of this quality."""
-        return expit(self.ease + quality)
+        return np.asarray(expit(self.ease + quality))
 
     def mean(self, quality: float) -> float:
         """The pass rate over all papers, for a harness of this quality."""
@@ -55,6 +64,13 @@ class Papers:
             middle = (low + high) / 2
             low, high = (middle, high) if self.mean(middle) < rate else (low, middle)
         return (low + high) / 2
+
+    def draw(self, rng: np.random.Generator, times: int) -> Floats:
+        """The ease of all papers, in random order, a row for each of ``times`` validations."""
+        kinds = np.arange(len(self.ease))[:, None]
+        size = (times, len(self.ease), self.copies)
+        ease = self.ease[kinds, rng.choice(len(self.weights), size, p=self.weights)]
+        return rng.permuted(ease.reshape(times, -1), axis=1)
 
 
 def drawn_papers(count: int, spread: float) -> Papers:
@@ -87,21 +103,66 @@ def difference(papers: Papers, parent: float, mutant: float) -> Floats:
     return total
 
 
-def accepted(papers: Papers, rate: float, change: float = 0.0) -> float:
-    """How often a mutant passes strictly more papers than its parent.
+def is_exact(policy: Policy) -> bool:
+    """Does this policy let in whatever passes more papers than its parent, and run on all?"""
+    plain = policy.spending.rerun_parent and not policy.spending.block
+    return plain and getattr(type(policy), "admit", None) is Paper.admit
 
-    The parent's true pass rate is ``rate``, the mutant's ``rate + change``.
+
+def accepted(
+    policy: Policy, papers: Papers, rate: float, changes: Sequence[float] = (0.0,)
+) -> list[float]:
+    """How often the policy admits a mutant whose true pass rate is its parent's ``rate`` and one
+    of ``changes``; exactly where there is a formula.
+
+    What the policy holds of the parent is taken to be true.
     """
     parent = papers.quality(rate)
-    mutant = papers.quality(rate + change) if change else parent
-    return float(difference(papers, parent, mutant)[papers.count + 1 :].sum())
+    mutants = [papers.quality(rate + change) if change else parent for change in changes]
+    if is_exact(policy):
+        found = (difference(papers, parent, mutant) for mutant in mutants)
+        return [float(chances[papers.count + 1 :].sum()) for chances in found]
+    return _simulated(policy, papers, rate, parent, mutants)
+
+
+def false_accepts(policy: Policy, papers: Papers, rates: Sequence[float]) -> list[float]:
+    """How often the policy admits a mutant that changes nothing, for parents of these rates.
+
+    Worked out at a few rates and interpolated between them: it is a smooth curve.
+    """
+    low, high = min(rates), max(rates)
+    grid = np.linspace(low, high, GRID) if high > low else np.array([low])
+    curve = [accepted(policy, papers, float(rate))[0] for rate in grid]
+    return [float(x) for x in np.interp(rates, grid, curve)]
+
+
+def _simulated(
+    policy: Policy, papers: Papers, rate: float, parent: float, mutants: Sequence[float]
+) -> list[float]:
+    """Shares of simulated validations; the same luck for every mutant, so that they compare."""
+    rng = np.random.default_rng(SEED)
+    ease = papers.draw(rng, DRAWS)
+    luck, other = rng.random(ease.shape), rng.random(ease.shape)
+    before = (other < expit(ease + parent)).tolist() if policy.spending.rerun_parent else None
+
+    @cache
+    def hopeless(passed: tuple[bool, ...]) -> bool:
+        return bool(policy.hopeless(rate, passed, papers.count))
+
+    def admitted(n: int, passed: tuple[bool, ...]) -> bool:
+        block = policy.spending.block or papers.count
+        looks = range(block, papers.count, block)
+        if any(hopeless(passed[:look]) for look in looks):
+            return False
+        return policy.admit(rate, before[n] if before else (), passed)
+
+    return [
+        sum(admitted(n, tuple(row)) for n, row in enumerate((luck < expit(ease + q)).tolist()))
+        / DRAWS
+        for q in mutants
+    ]
 
 
 def number_of(chances: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation of how many of independent events happen."""
     return sum(chances), sqrt(sum(p * (1 - p) for p in chances))
-
-
-def expit(x: Floats) -> Floats:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(x / 2)))

@@ -122,6 +122,20 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     return validate(RunConfig, data, str(path))
 
 
+def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """The same config with another search policy at its own defaults, then ``overrides``.
+
+    Raises ``UserError``.
+    """
+    data = config.model_dump(mode="json", exclude_none=True)
+    for key in ("temperature", "finalists", "thompson"):
+        data["search"].pop(key, None)
+    data["search"]["policy"] = policy
+    for text in overrides:
+        _override(data, text)
+    return validate(RunConfig, data, f"--policy {policy}")
+
+
 def freeze(config: RunConfig, without: Collection[str] = ()) -> str:
     """The config as TOML text, every default written out, ``without`` some of its tables."""
     data = config.model_dump(mode="json", exclude_none=True, exclude=set(without))

@@ -8,27 +8,29 @@ set against its own truth.  Parents must be chosen anew: a lucky candidate is ru
 often, and loses its luck by it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
+from metaopt.chance import is_exact
 from metaopt.policy import Policy, policy_of
-from metaopt.population import Candidate, best, shrunk_rates
+from metaopt.population import Candidate, choose_finalist, ranked, shrunk_rates
 from metaopt.record import RunRecord
 from metaopt.rehearsal import Rehearsal
+from metaopt.sealed import openings
 from metaopt.state import winner
 from metaopt.statistics import clustered
 from metaopt.text import grid, render
-from metaopt.validations import Validation, by_paper, searched, validations
+from metaopt.validations import Validation, by_paper, is_control, validations
 
-TEST = "test.json"  # in a run's folder once its sealed papers were opened
-ARMS = {"best": "best", "paper": "published", "baseline": "baseline"}
-WORK = 20_000  # iterations gone through in all: half a second
-MOST_REDRAWS = 1_000
+ARM_NAMES = {"paper": "published"}  # what the published rule would have chosen
+# Iterations gone through in all, which takes about a second: of the published gate, and of others,
+# which pool all runs at each choice.
+WORK, HEAVY_WORK = 15_000, 1_500
+MOST_REDRAWS, LEAST_REDRAWS = 200, 12
 SEED = 20_260_625  # the same run says the same each time
 EDGE = 0.02  # a rate nearer to 0 or 1 is taken for this one
 IDLE_EDITS = 20  # that did nothing, counted with the run's: a few edits say little of their spread
@@ -40,7 +42,7 @@ class Curse:
 
     ``highest``: the highest single score of a candidate, over that one's truth; ``single``: the
     best candidate's score when it was accepted; ``pooled``: its average over all its runs;
-    ``shrunk``: that average drawn to its parent's.
+    ``shrunk``: its rate as all its relatives' runs make it.
     """
 
     highest: float
@@ -50,13 +52,31 @@ class Curse:
 
 
 @dataclass(frozen=True, slots=True)
-class Edits:
-    """What a run's edits were like: on how many papers each was validated, and how far they move
-    a harness on the logit, as a normal distribution."""
+class Trial:
+    """A mutant's first papers, before anything could stop it: passes, and its parent's on the same
+    ones where it ran beside it; and its parent's rate, as all runs of the search make it."""
 
-    papers: tuple[int, ...]
-    mean: float
-    spread: float
+    papers: int
+    passes: int
+    beside: int | None
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search to go through in numbers.
+
+    ``edits`` of them, each moving a harness on the logit by a step from a normal distribution;
+    ``start``: the baseline's rate; ``finalists`` run once more before one is chosen.
+    """
+
+    policy: Policy
+    edits: int
+    papers: int
+    start: float
+    mean: float = 0.0
+    spread: float = 0.0
+    finalists: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +98,15 @@ class Figure:
 
 
 def meter(record: RunRecord) -> list[Figure]:
-    """The baseline, then the figures of the run's best, the most flattering first.
+    """The baseline, then the figures of the run's winner, the most flattering first.
 
-    Empty before the first validation.
+    Empty before the first mutant is validated.
     """
-    population = [c for c in record.state.population if c.runs]
-    luck = curse(searched(record), policy_of(record.config.search))
-    if luck is None:
+    search, found = search_of(record), validations(record)
+    if search is None:
         return []
-    found = validations(record)
-    top, highest = winner(record.state), max(population, key=_single)
+    luck, top = curse(search), winner(record.state)
+    highest = max((c for c in record.state.population if c.runs), key=_single)
     own = [v for v in found if v.candidate == top.id]
     figures = [
         _figure("baseline, all its runs", [v for v in found if not v.candidate], 0.0),
@@ -99,9 +118,8 @@ def meter(record: RunRecord) -> list[Figure]:
         figures += [
             _figure("best, when accepted", _first(found, top), luck.single),
             _figure("best, all its runs", own, luck.pooled),
-            Figure("best, shrunk to its parent", top.id, shrunk, None,
-                   len(own[0].papers), rollouts, luck.shrunk),
-        ]  # fmt: skip
+            Figure("best, shrunk", top.id, shrunk, None, len(own[0].papers), rollouts, luck.shrunk),
+        ]
     return [*figures, *_rerun(record), *sealed(record)]
 
 
@@ -117,110 +135,117 @@ def meter_table(figures: Sequence[Figure]) -> str:
 def cells(f: Figure) -> tuple[str, str, str, str, str]:
     """Candidate, rate, interval, rollouts and luck as people read them."""
     shown = f"{f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
-    luck = f"{100 * f.luck:+.1f} pts" if f.luck else "none"
+    luck = f"{100 * f.luck:+.0f} pts" if f.luck else "none"
     return str(f.candidate), f"{f.rate:.1%}", shown, f"{f.rollouts:,}", luck
 
 
 def sealed(record: RunRecord) -> list[Figure]:
-    """The sealed test's figures from its last opening: of the best, of the baseline on the same
-    papers, and of what the published rule would have chosen.  None before the first."""
-    path = record.folder / TEST
-    if not path.exists():
-        return []
-    opening = json.loads(path.read_text(encoding="utf-8"))["openings"][-1]
-    figures = []
-    for arm, name in ARMS.items():
-        if arm in opening["arms"]:
-            told = opening["arms"][arm]
-            papers = tuple(opening["papers"])
-            runs = [Validation(0, told["candidate"], papers, tuple(p)) for p in told["runs"]]
-            figures.append(_figure(f"sealed test, {name}", runs, 0.0))
-    return figures
-
-
-def curse(candidates: Sequence[Candidate], policy: Policy) -> Curse | None:
-    """The expected winner's curse of a run with these validated candidates, rejected ones too.
-
-    The first is the baseline.  ``None`` where there are no others.
-    """
-    edits = edits_of(candidates)
-    if not edits.papers:
-        return None
-    start = _inside(candidates[0].rate)
-    redraws = max(20, min(MOST_REDRAWS, WORK // len(edits.papers)))
-    found = [
-        go_through(edits, start, policy, np.random.default_rng((SEED, n))) for n in range(redraws)
+    """The sealed test's figures, of its last opening that is finished; none before that."""
+    finished = [o for o in openings(record.folder) if o.finished]
+    return [
+        _figure(
+            f"sealed test, {ARM_NAMES.get(name, name)}",
+            [Validation(0, arm.candidate, finished[-1].papers, run) for run in arm.runs],
+            0.0,
+        )
+        for name, arm in (finished[-1].arms.items() if finished else ())
     ]
-    return Curse(*np.mean(found, axis=0).tolist())
 
 
-def edits_of(candidates: Sequence[Candidate]) -> Edits:
-    """The effects of a run's edits, from each mutant's first score and its parent's beside it.
+def search_of(record: RunRecord) -> Search | None:
+    """The run's search, its edits' effects found from their scores; ``None`` before the first."""
+    trials, policy = trials_of(record), policy_of(record.config.search)
+    if not trials:
+        return None
+    mean, spread = effects(trials)
+    return Search(
+        policy, len(trials), max(len(v.papers) for v in validations(record)),
+        _inside(shrunk_rates(record.state.candidates.values())[0]), mean, spread,
+        record.config.search.finalists,
+    )  # fmt: skip
 
-    All mutants count, so nothing is chosen by its luck.  Median and the half above it, for a
-    broken harness says nothing of how good the good ones are.  The scores' own noise is taken off.
+
+def trials_of(record: RunRecord) -> list[Trial]:
+    """Every validated mutant but the controls."""
+    rates = shrunk_rates(record.state.candidates.values())
+    screen = policy_of(record.config.search).spending.block
+    found = []
+    for i, stages in sorted(record.stages.items()):
+        if "validated" in stages and not is_control(record, i):
+            scores, parent = stages["validated"], stages["selected"]["parent"]
+            first = slice(0, screen or None)
+            mutant, beside = scores["mutant"][first], scores["parent"][first]
+            rate = _inside(rates[parent])
+            found.append(Trial(len(mutant), sum(mutant), sum(beside) if beside else None, rate))
+    return found
+
+
+def effects(trials: Sequence[Trial]) -> tuple[float, float]:
+    """Mean and standard deviation of the edits' true steps on the logit.
+
+    All mutants count, and only papers before any look, so that nothing is chosen by its luck.
+    Median and the half above it, for a broken harness says nothing of how good the good ones are.
+    The scores' own noise is taken off.
     """
-    by_id, rates = {c.id: c for c in candidates}, shrunk_rates(candidates)
-    rows, papers = [], []
-    for mutant in candidates[1:]:
-        i, passes, count = mutant.runs[0]
-        rate = _inside(rates[mutant.parent or 0])
-        beside = [x / n for j, x, n in by_id[mutant.parent or 0].runs if j == i]
-        noise = rate * (1 - rate) / count * (2 if beside else 1)
-        rows.append((passes / count - (beside or [rate])[0], rate * (1 - rate), noise))
-        papers.append(count)
-    if not rows:
-        return Edits((), 0.0, 0.0)
-    change, slope, noise_ = np.array(rows).T  # the slope of a rate over its logit
-    weight = len(rows) / (len(rows) + IDLE_EDITS)
+    rate, papers = (np.array([getattr(t, name) for t in trials]) for name in ("rate", "papers"))
+    beside = np.array([t.rate * t.papers if t.beside is None else t.beside for t in trials])
+    change = (np.array([t.passes for t in trials]) - beside) / papers
+    slope = rate * (1 - rate)  # of a rate over its logit
+    noise = slope / papers * np.array([1 if t.beside is None else 2 for t in trials])
+    weight = len(trials) / (len(trials) + IDLE_EDITS)
     mean = float(np.median(change / slope)) * weight
     up = change >= mean * slope
-    excess = ((change - mean * slope) ** 2 - noise_)[up].sum()
-    spread = max(0.0, excess / (slope[up] ** 2).sum() * weight) ** 0.5 if up.any() else 0.0
-    return Edits(tuple(papers), mean, float(spread))
+    excess = ((change - mean * slope) ** 2 - noise)[up].sum() / max((slope[up] ** 2).sum(), 1e-12)
+    return mean, float(np.sqrt(max(0.0, excess * weight)))
+
+
+def curse(search: Search) -> Curse:
+    """The expected winner's curse of such a search."""
+    work = WORK if is_exact(search.policy) else HEAVY_WORK
+    redraws = max(LEAST_REDRAWS, min(MOST_REDRAWS, work // search.edits))
+    found = [go_through(search, np.random.default_rng((SEED, n))) for n in range(redraws)]
+    return Curse(*np.mean(found, axis=0).tolist())
 
 
 @dataclass(slots=True)
 class _World:
-    """Harnesses whose edits are drawn as ``edits`` are, on papers that are all alike."""
+    """Harnesses by their quality, on papers that are all alike."""
 
-    papers: int
-    edits: Edits
+    search: Search
     quality: list[float]
     rng: np.random.Generator
 
+    @property
+    def papers(self) -> int:
+        return self.search.papers
+
     def mutate(self, parent: int) -> None:
-        step = self.edits.mean + self.edits.spread * float(self.rng.standard_normal())
+        step = float(self.rng.normal(self.search.mean, self.search.spread))
         self.quality.append(self.quality[parent] + step)
 
     def run(self, harness: int, papers: NDArray[np.int_]) -> list[bool]:
-        chance = _expit(self.quality[harness])
-        return [bool(x) for x in self.rng.random(len(papers)) < chance]
+        passed: list[bool] = (self.rng.random(len(papers)) < expit(self.quality[harness])).tolist()
+        return passed
 
 
-def go_through(
-    edits: Edits, start: float, policy: Policy, rng: np.random.Generator
-) -> tuple[float, float, float, float]:
-    """A run in numbers: how far each figure of ``Curse`` comes to lie above its truth.
-
-    ``start`` is the baseline's true rate.
-    """
-    world = _World(max(edits.papers), edits, [_logit(start)], rng)
-    run = Rehearsal(policy, world, rng)
-    if not policy.spending.rerun_parent:
+def go_through(search: Search, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """A search in numbers: how far each figure of ``Curse`` comes to lie above its truth."""
+    world = _World(search, [float(logit(search.start))], rng)
+    run = Rehearsal(search.policy, world, rng)
+    if not search.policy.spending.rerun_parent:
         run.validate_baseline()
-    for _ in edits.papers:
+    for _ in range(search.edits):
         run.iterate()
-    members = [c for c in run.candidates if c.accepted]
-    rates = shrunk_rates(run.candidates)
-    top = best(run.candidates)
-    highest = max(members, key=_single)
-    truth = _expit(world.quality[top.id])
+    order = [c for c in ranked(run.candidates) if c.runs]
+    finalists = {c.id: run.whole(c.id) for c in order[: search.finalists]}
+    top = choose_finalist(run.candidates, finalists) if finalists else order[0]
+    highest = max(order, key=_single)
+    truth = float(expit(world.quality[top.id]))
     return (
-        _single(highest) - _expit(world.quality[highest.id]),
+        _single(highest) - float(expit(world.quality[highest.id])),
         _single(top) - truth,
         top.rate - truth,
-        rates[top.id] - truth,
+        shrunk_rates(run.candidates)[top.id] - truth,
     )
 
 
@@ -239,7 +264,7 @@ def _first(found: Sequence[Validation], candidate: Candidate) -> list[Validation
 def _rerun(record: RunRecord) -> list[Figure]:
     """The finalist's runs that had no part in choosing it, as the last start recorded them."""
     finals = [s["finalists"] for _, s in sorted(record.stages.items()) if "finalists" in s]
-    if not finals or not finals[-1]["report"]:
+    if not finals or not finals[-1].get("report"):
         return []
     papers, chosen = tuple(finals[-1]["papers"]), finals[-1]["chosen"]
     runs = [Validation(0, chosen, papers, tuple(passed)) for passed in finals[-1]["report"]]
@@ -254,11 +279,3 @@ def _single(candidate: Candidate) -> float:
 
 def _inside(rate: float) -> float:
     return min(max(rate, EDGE), 1 - EDGE)
-
-
-def _logit(rate: float) -> float:
-    return log(rate / (1 - rate))
-
-
-def _expit(x: float) -> float:
-    return 1 / (1 + exp(-x))

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metaopt.chance import Papers, accepted, known_papers, number_of
-from metaopt.population import Candidate, shrunk_rates
+from metaopt.chance import Papers, false_accepts, known_papers, number_of
+from metaopt.policy import policy_of
+from metaopt.population import shrunk_rates
 from metaopt.record import RunRecord
 from metaopt.statistics import wilson
 
@@ -22,8 +23,8 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class AgainstLuck:
-    """Of ``tried`` mutants ``accepted`` were let in; had none of them changed anything, the gate
-    would have let in ``expected``, give or take ``spread`` (a standard deviation)."""
+    """Of ``tried`` mutants ``accepted`` passed the gate; had none of them changed anything,
+    ``expected`` would have, give or take ``spread`` (a standard deviation)."""
 
     tried: int
     accepted: int
@@ -32,8 +33,13 @@ class AgainstLuck:
 
 
 def validations(record: RunRecord) -> list[Validation]:
-    """The parents' and the mutants', by iteration."""
+    """The baseline's own if there was one, then the parents' and the mutants', by iteration.
+
+    Runs of finalists aren't among them.
+    """
     found = []
+    if own := record.stages[0].get("baseline"):
+        found.append(Validation(0, 0, tuple(own["papers"]), tuple(own["passed"])))
     for i, stages in sorted(record.stages.items()):
         if "validated" in stages:
             scores, parent = stages["validated"], stages["selected"]["parent"]
@@ -65,27 +71,22 @@ def is_control(record: RunRecord, i: int) -> bool:
     return bool(record.stages[i].get("implemented", {}).get("control"))
 
 
-def searched(record: RunRecord) -> list[Candidate]:
-    """The validated candidates, rejected ones too, controls not; the baseline first."""
-    known = record.state.candidates.values()
-    return sorted((c for c in known if c.runs and not is_control(record, c.id)), key=lambda c: c.id)
-
-
 def against_luck(record: RunRecord, controls: bool) -> AgainstLuck:
     """The controls' acceptances, or all others', against what luck alone would have let in.
 
     Each parent's true rate is taken for its shrunk one.  Raises ``UserError`` before any
     validation.
     """
-    papers, rates = papers_of_run(record), shrunk_rates(record.state.candidates.values())
-    chances, let_in = [], 0
+    rates = shrunk_rates(record.state.candidates.values())
+    asked, passed = [], 0
     for i, stages in record.stages.items():
-        if "validated" in stages and is_control(record, i) == controls:
-            scores = stages["validated"]
-            let_in += sum(scores["mutant"]) > sum(scores["parent"])
-            rate = min(max(rates[stages["selected"]["parent"]], 0.01), 0.99)
-            chances.append(accepted(papers, rate))
-    return AgainstLuck(len(chances), let_in, *number_of(chances))
+        if "validated" in stages and "decided" in stages and is_control(record, i) == controls:
+            asked.append(rates[stages["selected"]["parent"]])
+            passed += stages["decided"]["entry"]["decision"] in ("accepted", "control: accepted")
+    if not asked:
+        return AgainstLuck(0, 0, 0.0, 0.0)
+    chances = false_accepts(policy_of(record.config.search), papers_of_run(record), asked)
+    return AgainstLuck(len(asked), passed, *number_of(chances))
 
 
 def luck_text(found: AgainstLuck) -> str:

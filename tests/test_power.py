@@ -8,12 +8,30 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_rel
 
+from analysis import paired
 from analysis.cli import app
-from analysis.power import papers_needed, verdicts
-from metaopt.chance import Papers, accepted, drawn_papers, expit, known_papers, number_of
+from analysis.paired import papers_needed
+from analysis.power import per_paper, told
+from metaopt.chance import (
+    Papers,
+    accepted,
+    drawn_papers,
+    expit,
+    false_accepts,
+    known_papers,
+    number_of,
+)
 from metaopt.cli import invoke
+from metaopt.policy import Paper, Pooled, Spending, Thompson
 
 Capture = pytest.CaptureFixture[str]
+
+
+class Asked(Paper):
+    """``Paper`` with a look after ten papers, at which nothing is ever hopeless."""
+
+    def __init__(self) -> None:
+        super().__init__(spending=Spending(block=10))
 
 
 def coins(
@@ -33,7 +51,7 @@ def coins(
 def test_the_strict_gates_known_figures(
     rate: float, change: float, least: float, most: float
 ) -> None:
-    found = accepted(drawn_papers(25, 0), rate, change)
+    found = accepted(Paper(), drawn_papers(25, 0), rate, [change])[0]
     passes = np.arange(26)
     parent, mutant = binom.pmf(passes, 25, rate), binom.pmf(passes, 25, rate + change)
     more = passes[:, None] > passes[None, :]
@@ -54,7 +72,7 @@ def test_known_papers_against_all_their_outcomes() -> None:
         if sum(after) > sum(before):
             chances = zip((*p, *q), outcome, strict=True)
             total += prod(r if passed else 1 - r for r, passed in chances)
-    assert accepted(papers, 0.5, 0.1) == pytest.approx(total, abs=1e-9)
+    assert accepted(Pooled(), papers, 0.5, [0.1])[0] == pytest.approx(total, abs=1e-9)
 
 
 @pytest.mark.parametrize("change", [0.0, 0.1])
@@ -63,28 +81,58 @@ def test_the_gate_on_papers_of_varying_difficulty_by_simulation(change: float) -
     parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), 1, 100_000)
     more = (mutant.sum(axis=1) > parent.sum(axis=1)).mean()
     assert parent.mean() == pytest.approx(0.3, abs=0.002)
-    assert accepted(papers, 0.3, change) == pytest.approx(more, abs=0.006)
+    assert accepted(Paper(), papers, 0.3, [change])[0] == pytest.approx(more, abs=0.006)
 
 
-@pytest.mark.parametrize(("change", "repeats"), [(0.2, 1), (0.1, 4), (0.0, 2)])
-def test_a_comparisons_power_by_simulation(change: float, repeats: int) -> None:
+def test_a_gate_without_a_formula_is_asked_itself() -> None:
+    """``Asked`` decides as ``Paper`` does, so its simulated shares are known exactly."""
+    papers, changes = drawn_papers(25, 1.0), [-0.1, 0.0, 0.1]
+    assert accepted(Asked(), papers, 0.3, changes) == pytest.approx(
+        accepted(Paper(), papers, 0.3, changes), abs=0.03
+    )
+
+
+def test_thompsons_gate_by_its_own_rules() -> None:
+    """Papers of one rate: screened on 5 papers, never hopeless at so small a level, then > 30 %."""
+    policy = Thompson(alpha=1e-9)
+    screen, rest = np.arange(6), np.arange(21)
+    passes = binom.pmf(screen, 5, 0.4)[:, None] * binom.pmf(rest, 20, 0.4)[None, :]
+    let_in = (screen[:, None] >= 2) & (screen[:, None] + rest[None, :] >= 8)
+    found = accepted(policy, drawn_papers(25, 0.0), 0.3, [0.1])[0]
+    assert found == pytest.approx(float(passes[let_in].sum()), abs=0.03)
+    assert accepted(Thompson(), drawn_papers(25, 0.0), 0.3, [0.1])[0] <= found
+
+
+def test_false_accepts_between_rates_are_interpolated() -> None:
+    papers, rates = drawn_papers(25, 1.0), [0.05, 0.13, 0.3, 0.3, 0.55]
+    exact = [accepted(Paper(), papers, rate)[0] for rate in rates]
+    assert false_accepts(Paper(), papers, rates) == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "repeats"), [(0.2, 1), (-0.15, 1), (0.1, 4), (-0.2, 4), (0.0, 1), (0.0, 3)]
+)
+def test_what_a_comparison_tells_by_simulation(change: float, repeats: int) -> None:
     papers = drawn_papers(25, 1.0)
-    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 10_000)
-    better, worse = verdicts(papers, 0.3, change, repeats)
-    test = ttest_rel(mutant, parent, axis=1)
-    found = test.pvalue < 0.05
-    assert better == pytest.approx((found & (test.statistic > 0)).mean(), abs=0.015)
-    assert worse == pytest.approx((found & (test.statistic < 0)).mean(), abs=0.01)
+    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 3_000)
+    counts = mutant - parent
+    found = np.array([paired.sign_flip(row)[1] <= 0.05 for row in counts])
+    low, high = paired.interval(counts / repeats)
+    found &= (low > 0) | (high < 0)
+    if change:
+        found &= counts.sum(axis=1) * change > 0
+    assert told(papers, 0.3, change, repeats) == pytest.approx(found.mean(), abs=0.03)
 
 
 @pytest.mark.parametrize(("change", "repeats"), [(0.1, 1), (-0.1, 1), (0.15, 3)])
 def test_so_many_papers_are_enough(change: float, repeats: int) -> None:
-    needed = papers_needed(drawn_papers(25, 1.0), 0.3, change, repeats)
+    mean, variance = per_paper(drawn_papers(25, 1.0), 0.3, change, repeats)
+    assert mean == pytest.approx(change)
+    needed = papers_needed(mean, variance)
     assert needed
-    papers = drawn_papers(needed, 1.0)
-    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 4_000)
-    assert (ttest_rel(mutant, parent, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.025)
-    assert max(verdicts(drawn_papers(needed - 1, 1.0), 0.3, change, repeats)) < 0.8
+    parent, mutant = coins(drawn_papers(needed, 1.0), 1.0, (0.3, 0.3 + change), repeats, 4_000)
+    found = ttest_rel(mutant, parent, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.025)
 
 
 def test_how_many_false_accepts() -> None:
@@ -103,3 +151,7 @@ def test_power_prints_its_table_and_its_numbers(capsys: Capture) -> None:
     assert answer["false_accepts"] == pytest.approx(10 * answer["identical"])
     assert invoke(app, ["power", "--rate", "1.2"]) == 2
     assert "between 0 and 1" in capsys.readouterr().err
+    assert invoke(app, ["power", "--policy", "thomson"]) == 2
+    assert "known: paper, pooled, thompson" in capsys.readouterr().err
+    assert invoke(app, ["power", "--policy", "thompson"]) == 0
+    assert "no formula" in capsys.readouterr().out
