@@ -91,7 +91,7 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
         yield f"{f.name[0].upper()}{f.name[1:]}: {_said(f)}. These runs had no part in the choice."
     if not unbiased:
         yield "No figure here is free of the choice: the sealed test papers were never opened."
-    luck = against_luck(record, controls=False)
+    luck, _ = against_luck(record)
     yield (
         f"{luck.accepted} of {luck.tried} validated mutants were accepted; had no edit changed"
         f" anything, this gate would have accepted {luck.expected:.1f} ± {luck.spread:.1f}."
@@ -164,9 +164,9 @@ def _rates(figures: Sequence[Figure]) -> Section:
 
 
 def _acceptances(record: RunRecord) -> Section:
-    controls = against_luck(record, controls=True)
+    mutants, controls = against_luck(record)
     blocks: list[Block] = [
-        f"Mutants: {luck_text(against_luck(record, controls=False))}. A number within the"
+        f"Mutants: {luck_text(mutants)}. A number within the"
         " expectation's reach is no sign that the edits are idle: good and bad ones balance. It"
         " says that acceptance by itself proves nothing.",
         _controls(controls),

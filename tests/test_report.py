@@ -151,9 +151,9 @@ def test_acceptances_are_set_against_luck_and_controls_apart(run: Path, tmp_path
             "UPDATE events SET data = ? WHERE kind = 'implemented' AND iteration = 1", (marked,)
         )
     whole, parted = open_record(run), open_record(copy)
-    everything = against_luck(whole, controls=False)
-    controls, others = (against_luck(parted, controls=c) for c in (True, False))
-    assert against_luck(whole, controls=True).tried == 0
+    everything, none = against_luck(whole)
+    others, controls = against_luck(parted)
+    assert none.tried == 0
     assert (controls.tried, others.tried) == (1, everything.tried - 1)
     assert controls.accepted + others.accepted == everything.accepted
     rate = shrunk_rates(parted.state.candidates.values())[0]
