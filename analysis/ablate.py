@@ -1,7 +1,7 @@
 """Which parts of a candidate's change carry its gain: a measurement without each of them, read.
 
 A part's loss is what the pass rate falls by when it is taken back and the rest stays: paired by
-paper, tested exactly, and adjusted for there being several parts (Holm).
+paper, tested by sign flips, and adjusted for there being several parts (Holm).
 """
 
 import json
@@ -31,8 +31,8 @@ SHOWN = 3  # changed lines of a hunk
 class Part:
     """Hunks that are taken back together, by their numbers: ``2`` or ``2+5``.
 
-    ``loss`` is the candidate's rate less the ``rate`` without them, with ``p_holm`` adjusted for
-    the number of parts; ``faults``: in how many rollouts more than with them the harness broke.
+    ``loss`` is the candidate's rate less the ``rate`` without them; ``p_holm`` its mid-p, adjusted
+    for the number of parts; ``faults``: in how many rollouts more than with them the harness broke.
     All ``None`` where they can't be taken back: ``problem`` says why.
     """
 
@@ -107,7 +107,7 @@ def attribute(done: Ablated) -> Attribution:
 def adjusted(losses: Sequence[Floats]) -> tuple[list[Contrast], list[float]]:
     """The losses, each [repeat, paper], and their adjusted p-values."""
     found = [contrast(loss) for loss in losses]
-    p_holm = paired.holm(np.array([loss.p for loss in found]))
+    p_holm = paired.holm(np.array([loss.p_mid for loss in found]))
     return found, [float(p) for p in p_holm]
 
 
@@ -139,7 +139,7 @@ def as_text(found: Attribution) -> str:
         f"{candidate} without each part of its change to {against}",
         f"{_size(found)} repeat{plural}, the same draws for the same requests",
         f"{against} {found.before:.0%}, {candidate} {found.rate:.0%}: {found.whole.told()},"
-        f" exact p {p_text(found.whole.p)}",
+        f" p {p_text(found.whole.p_mid)}",
         "",
         _table(found),
         "",

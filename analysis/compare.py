@@ -68,8 +68,9 @@ class Change:
 class Pair:
     """An arm against the first one.  Differences are of pass rates, in [-1, 1].
 
-    ``bootstrap`` is the resampled interval beside the one of ``change``; ``p_exact`` the sign-flip
-    test (McNemar's, with one repeat), ``p_holm`` the same adjusted for the number of arms;
+    ``bootstrap`` is the resampled interval beside the one of ``change``; ``p_exact`` and
+    ``p_mid`` the sign-flip test (McNemar's, with one repeat), ``p_holm`` the mid-p adjusted for the
+    number of arms: it decides;
     ``shrunk`` the per-paper differences of the hierarchical model; ``modes`` what else changed.
     """
 
@@ -79,6 +80,7 @@ class Pair:
     more: int
     fewer: int
     p_exact: float
+    p_mid: float
     p_holm: float
     verdict: str
     same_harness: bool
@@ -92,12 +94,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that the table, the JSON and the plot show."""
+    """Everything that the table, the JSON and the plot show.  ``sizes`` are all (papers, repeats)
+    that were measured in this folder, one after the other."""
 
     simulated: bool
     part: str
     papers: tuple[str, ...]
     repeats: int
+    sizes: tuple[tuple[int, int], ...]
     smallest: float
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
@@ -158,6 +162,7 @@ def compare(measured: Measured, smallest: float = 0.1) -> Comparison:
         part=plan.part,
         papers=tuple(plan.papers),
         repeats=plan.repeats,
+        sizes=measured.sizes,
         smallest=smallest,
         arms=arms,
         pairs=_pairs(arms, passes, modes, weights, smallest),
@@ -235,10 +240,10 @@ def _pairs(
     smallest: float,
 ) -> tuple[Pair, ...]:  # fmt: skip
     counts = (passes[1:] - passes[0]).sum(1).astype(int)
-    exact = np.array([paired.sign_flip(row) for row in counts])
-    adjusted = paired.holm(exact)
+    tests = [(paired.sign_flip(row), paired.mid_p(row)) for row in counts]
+    adjusted = paired.holm(np.array([mid for _, mid in tests]))
     return tuple(
-        _pair(arms, n, passes[n] - passes[0], float(exact[n - 1]), float(adjusted[n - 1]),
+        _pair(arms, n, passes[n] - passes[0], tests[n - 1], float(adjusted[n - 1]),
               {name: _change((x[n] - x[0]).mean(0)) for name, x in modes.items()},
               weights, smallest)
         for n in range(1, len(passes))
@@ -246,7 +251,7 @@ def _pairs(
 
 
 def _pair(
-    arms: Sequence[Arm], number: int, x: Floats, exact: float, adjusted: float,
+    arms: Sequence[Arm], number: int, x: Floats, tests: tuple[float, float], adjusted: float,
     modes: Mapping[str, Change], weights: Floats, smallest: float,
 ) -> Pair:  # fmt: skip
     """``x`` is the difference by [repeat, paper]."""
@@ -265,7 +270,8 @@ def _pair(
         bootstrap=(float(low), float(high)),
         more=int((d > 0).sum()),
         fewer=int((d < 0).sum()),
-        p_exact=exact,
+        p_exact=tests[0],
+        p_mid=tests[1],
         p_holm=adjusted,
         verdict=verdict,
         same_harness=arms[number].tree == arms[0].tree,

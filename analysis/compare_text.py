@@ -53,7 +53,7 @@ def sentence(found: Comparison, pair: Pair) -> str:
         return f"{name} is the same harness as {first}, file by file: there is nothing to compare"
     size = f"{points(pair.change.difference)} points [{points(pair.change.low)} to"
     several = f" for {len(found.pairs)} comparisons" if len(found.pairs) > 1 else ""
-    size += f" {points(pair.change.high)}], exact p {p_text(pair.p_holm)}{several}"
+    size += f" {points(pair.change.high)}], p {p_text(pair.p_holm)}{several}"
     if pair.verdict != "can't tell":
         return f"{name} is {pair.verdict} than {first}: {size}"
     return f"can't tell {name} from {first}: {size}; {_what_it_takes(found, pair)}"
@@ -91,7 +91,7 @@ def _rates(found: Comparison) -> str:
     several = len(found.pairs) > 1
     table = grid(
         "harness", ">passed", ">rate", ">95 %", ">difference", ">95 %", ">more on", ">fewer on",
-        ">exact p", *([">Holm"] if several else []), "verdict",
+        ">exact p", ">mid-p", *([">Holm"] if several else []), "verdict",
     )  # fmt: skip
     pairs, named = {pair.name: pair for pair in found.pairs}, labels(found.arms)
     for arm in found.arms:
@@ -103,7 +103,7 @@ def _rates(found: Comparison) -> str:
             row += [
                 points(pair.change.difference),
                 f"{points(pair.change.low)} to {points(pair.change.high)}",
-                str(pair.more), str(pair.fewer), p_text(pair.p_exact),
+                str(pair.more), str(pair.fewer), p_text(pair.p_exact), p_text(pair.p_mid),
                 *([p_text(pair.p_holm)] if several else []), pair.verdict,
             ]  # fmt: skip
         table.add_row(*row)
@@ -145,17 +145,26 @@ def _modes(found: Comparison) -> str:
 def _notes(found: Comparison) -> list[str]:
     named = labels(found.arms)
     test = "McNemar's test" if found.repeats == 1 else "sign flips of the papers' differences"
+    last = "mid-p by Holm's adjustment" if len(found.pairs) > 1 else "mid-p"
     loads = ", ".join(f"{arm.in_flight:.1f}" for arm in found.arms[:MODE_ARMS])
     return [
         f"difference: in points, against {named[found.arms[0].name]}, on papers like these;"
         " more on, fewer on: papers",
-        f"exact p: {test}; a verdict takes p <= {LEVEL} (Holm's, where there are several) and an"
-        " interval without 0",
+        f"exact p: {test}; a verdict takes {last} <= {LEVEL} and an interval without 0",
         *(_spread(pair, named[pair.name]) for pair in found.pairs if found.repeats > 1),
         "what else: exploratory, a change here is an idea and no finding",
+        *([_looks(found)] if len(found.sizes) > 1 else []),
         *([CHOSEN] if found.part != "test" and _of_runs(found) else []),
         f"load: {loads} calls in flight when a rollout began, on average by harness",
     ]
+
+
+def _looks(found: Comparison) -> str:
+    sizes = ", ".join(f"{papers} x {repeats}" for papers, repeats in found.sizes)
+    return (
+        f"measured in steps ({sizes}): who goes on because a look told nothing has a chance of a"
+        " wrong verdict at each"
+    )
 
 
 def _of_runs(found: Comparison) -> bool:

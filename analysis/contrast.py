@@ -14,33 +14,34 @@ from analysis.paired import Floats
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A mean difference of pass rates, its 95 % interval, and the exact p of none."""
+    """A mean difference of pass rates, its 95 % interval, exact p and mid-p of none."""
 
     difference: float
     low: float
     high: float
-    p: float
+    p_exact: float
+    p_mid: float
 
     def told(self) -> str:
         """In points."""
         return f"{points(self.difference)} points [{points(self.low)} to {points(self.high)}]"
 
     def sure(self, p: float | None = None) -> bool:
-        """Can the difference be told from none?  ``p``: adjusted for several comparisons."""
-        return (self.p if p is None else p) <= LEVEL and not self.low <= 0 <= self.high
+        """Can it be told from none?  ``p``: the mid-p, adjusted where there are several."""
+        return (self.p_mid if p is None else p) <= LEVEL and not self.low <= 0 <= self.high
 
 
 def contrast(x: Floats, most: float = 1.0) -> Contrast:
     """Of ``x[repeat, paper]``, differences of passes: whole numbers, ``most`` at the most."""
     by_paper = x.mean(0)
     low, high = paired.interval(by_paper)
-    p = paired.sign_flip(np.rint(x.sum(0)).astype(np.int64))
+    exact, mid = paired.sign_flip(np.rint(x.sum(0)).astype(np.int64))
     bounds = max(-most, float(low)), min(most, float(high))
-    return Contrast(float(by_paper.mean()), *bounds, p)
+    return Contrast(float(by_paper.mean()), *bounds, exact, mid)
 
 
 def detectable(differences: Sequence[Floats]) -> float | None:
-    """The true difference that the exact test tells four times in five, of several tested at once.
+    """The true difference that the test tells four times in five, of several tested at once.
 
     At the level of Holm's first step and the spread of the noisiest of ``differences`` (each
     [repeat, paper]), so it promises too little rather than too much.  ``None``: not even 100

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.compare import rate_interval
+from analysis.compare import LEVEL, rate_interval
 from analysis.compare_text import p_text, points
 from analysis.contrast import Contrast, contrast
 from inner_agent.errors import UserError
@@ -126,7 +126,7 @@ def _sentence(found: Shown, other: str) -> str:
     if found.arms["best"].candidate == found.arms[other].candidate:
         return f"best and {other} are one harness: there is nothing to compare"
     d = found.differences[other]
-    size = f"{d.told()}, exact p {p_text(d.p)}"
+    size = f"{d.told()}, exact p {p_text(d.p_exact)}, mid-p {p_text(d.p_mid)}"
     if not d.sure():
         return f"can't tell best from {other}: {size}"
     return f"best is {'better' if d.difference > 0 else 'worse'} than {other}: {size}"
@@ -136,7 +136,8 @@ def _notes(found: Shown) -> list[str]:
     test = "McNemar's test" if found.repeats == 1 else "sign flips of the papers' differences"
     return [
         "paper: what the published procedure reports, the highest average over all validation runs",
-        f"exact p: {test}; the two differences are two questions, and aren't adjusted",
+        f"exact p: {test}; a verdict takes mid-p <= {LEVEL} and an interval without 0; the two are"
+        " two questions, and aren't adjusted for each other",
         "validation: the average over all validation runs; less that: what the test came out at,"
         " in points above or below it",
     ]

@@ -126,6 +126,23 @@ def checkout(
     print(take_away(run, folder, candidate))
 
 
+@app.command("replay")
+def replay_run(
+    run: RunArg,
+    policy: Annotated[str, typer.Option(help="paper, pooled or thompson.")],
+    override: SetOption = None,
+) -> None:
+    """Another search policy over what a run recorded: no model is asked, nothing is written."""
+    from metaopt.config import other_policy
+    from metaopt.offpolicy import replay_policy, told
+    from metaopt.policy import policy_of
+    from metaopt.record import open_record
+
+    record = open_record(run)
+    search = other_policy(record.config, policy, override or ()).search
+    print(told(record, policy, replay_policy(record, policy_of(search))))
+
+
 @app.command()
 def estimate(config: ConfigArg, override: SetOption = None) -> None:
     """Calls, tokens and cost of a whole run, before it is started; asks no model."""

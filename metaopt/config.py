@@ -6,7 +6,7 @@ TOML; paths are relative to the file that names them and may use environment var
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,14 +122,37 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     return validate(RunConfig, data, str(path))
 
 
-def freeze(config: RunConfig) -> str:
-    """The config as TOML text, every default written out."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """The same config with another search policy at its own defaults, then ``overrides``.
+
+    Raises ``UserError``.
+    """
+    data = config.model_dump(mode="json", exclude_none=True)
+    for key in ("temperature", "finalists", "thompson"):
+        data["search"].pop(key, None)
+    data["search"]["policy"] = policy
+    for text in overrides:
+        _override(data, text)
+    return validate(RunConfig, data, f"--policy {policy}")
 
 
-def refuse_other_config(frozen: str, config: RunConfig, where: Path) -> None:
-    """Raise ``UserError`` naming the keys in which a resumed run's config differs."""
-    old, new = _flat(_with_defaults(frozen)), _flat(_with_defaults(freeze(config)))
+def freeze(config: RunConfig, without: Collection[str] = ()) -> str:
+    """The config as TOML text, every default written out, ``without`` some of its tables."""
+    data = config.model_dump(mode="json", exclude_none=True, exclude=set(without))
+    return tomli_w.dumps(data)
+
+
+def refuse_other_config(
+    frozen: str, config: RunConfig, where: Path, without: Collection[str] = ()
+) -> None:
+    """Raise ``UserError`` naming the keys in which a resumed run's config differs.
+
+    The tables in ``without`` don't count, whatever an older version wrote there.
+    """
+    old, new = (
+        {k: v for k, v in _flat(_with_defaults(text)).items() if k.split(".")[0] not in without}
+        for text in (frozen, freeze(config))
+    )
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]
     if bad:

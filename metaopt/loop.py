@@ -4,13 +4,10 @@ Source: Autodata (Kulikov et al. 2026), "Meta-Optimization of the Data Scientist
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from inner_agent.calls import Usage
 from inner_agent.errors import UserError
@@ -24,7 +21,7 @@ from metaopt.history import HistoryEntry
 from metaopt.implementer import implement
 from metaopt.integrity import alarm, stand
 from metaopt.lab import Lab
-from metaopt.policy import Choice, Policy, policy_of
+from metaopt.policy import Choice, Policy, generator, policy_of
 from metaopt.population import Candidate, choose_finalist, ranked
 from metaopt.predictions import check_predictions
 from metaopt.state import winner
@@ -84,8 +81,10 @@ async def optimize(lab: Lab) -> None:
 
 def start(lab: Lab, policy: Policy, i: int) -> Start:
     """Step 1, decided: from what iteration ``i`` may see."""
-    choice = policy.choose(list(lab.state.candidates.values()), generator(lab, i, "parent"))
-    source = lab.state.traces_for(choice.parent.id, i, policy.spending.trace_uses)
+    choice = policy.choose(
+        list(lab.state.candidates.values()), generator(lab.config.seed, i, "parent")
+    )
+    source = lab.state.traces.source(choice.parent.id, i, policy.spending.trace_uses)
     seen = lab.state.history[: max(0, i - lab.config.search.parallel)]
     return Start(choice, source, [e for e in seen if not e.decision.startswith(CONTROL)])
 
@@ -303,7 +302,7 @@ async def _mutant(lab: Lab, i: int, policy: Policy, choice: Choice, mutant: Cand
     """The mutant on the validation papers, block by block, until it is through or hopeless."""
     block, papers = policy.spending.block, list(lab.split["val"])
     if block:
-        generator(lab, i, "order").shuffle(papers)
+        generator(lab.config.seed, i, "order").shuffle(papers)
     block = block or len(papers)
     draws = "/control" if mutant.tree == choice.parent.tree else ""
     results: dict[str, PaperResult] = {}
@@ -404,12 +403,6 @@ def minibatch(lab: Lab, i: int) -> list[Paper]:
     papers = lab.split["train"]
     rng = random.Random(f"{lab.config.seed}/minibatch/{i}")
     return rng.sample(papers, min(lab.config.search.minibatch, len(papers)))
-
-
-def generator(lab: Lab, i: int, what: str) -> np.random.Generator:
-    """Randomness that is a function of the seed, the iteration and its purpose alone."""
-    digest = hashlib.sha256(f"{lab.config.seed}/{i}/{what}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def _entry(

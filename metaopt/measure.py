@@ -75,7 +75,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What came of it.  ``results[arm][repeat]`` and ``timing[arm][repeat]`` are by paper id;
-    ``stands[arm][repeat]`` says which papers count as passed."""
+    ``stands[arm][repeat]`` says which papers count as passed; ``sizes`` are all that were asked
+    for, (papers, repeats), in their order."""
 
     folder: Path
     config: RunConfig
@@ -83,6 +84,7 @@ class Measured:
     results: list[list[dict[str, PaperResult]]]
     timing: list[list[dict[str, dict[str, float]]]]
     stands: list[list[Stand]]
+    sizes: tuple[tuple[int, int], ...]
 
     @property
     def simulated(self) -> bool:
@@ -175,8 +177,8 @@ def measure_open(
 
 def read_measured(folder: Path, plan: Plan | None = None) -> Measured:
     """Read a measurement, or the part of it that ``plan`` names.  Raises ``UserError``."""
-    plan = plan or _recorded_plan(folder)
-    if plan is None or _owed(folder, plan):
+    plan, data = plan or _recorded_plan(folder), _recorded(folder)
+    if plan is None or data is None or _owed(folder, plan):
         raise UserError(f"{folder}: not measured to its end; give the command again to go on")
     times = range(plan.repeats)
     results: list[list[dict[str, PaperResult]]] = [[{} for _ in times] for _ in plan.arms]
@@ -189,7 +191,8 @@ def read_measured(folder: Path, plan: Plan | None = None) -> Measured:
     config = load_config(folder / "config.toml")
     most = config.audit.repeat_max
     stands = [[stand(one, most) for one in arm] for arm in results]
-    return Measured(folder, config, plan, results, timing, stands)
+    sizes = tuple((papers, repeats) for papers, repeats in data["sizes"])
+    return Measured(folder, config, plan, results, timing, stands, sizes)
 
 
 def refuse_other_folder(folder: Path) -> None:
@@ -253,7 +256,8 @@ def _owed(folder: Path, plan: Plan) -> list[tuple[int, str, int, str]]:
 
 def _keep(folder: Path, plan: Plan) -> None:
     """Write down what is measured, before anything of it is."""
-    old = _recorded_plan(folder)
+    old, size = _recorded_plan(folder), [len(plan.papers), plan.repeats]
+    sizes = (_recorded(folder) or {"sizes": []})["sizes"]
     if old:
         papers, repeats = {**old.papers, **plan.papers}, max(old.repeats, plan.repeats)
         plan = Plan(plan.arms, plan.part, papers, repeats)
@@ -265,6 +269,7 @@ def _keep(folder: Path, plan: Plan) -> None:
             "prompts": prompts.hashes(),
             "part": plan.part,
             "repeats": plan.repeats,
+            "sizes": sizes if size in sizes else [*sizes, size],
             "arms": [asdict(arm) for arm in plan.arms],
             "papers": dict(plan.papers),
         },

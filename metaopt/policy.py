@@ -4,6 +4,7 @@
 docs/policies.md has what the others gain, and what else was tried.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -173,6 +174,12 @@ class Thompson:
             f"A parent's training trajectories serve {self.spending.trace_uses} iterations instead"
             " of one.",
         )
+
+
+def generator(seed: int, i: int, what: str) -> np.random.Generator:
+    """Randomness that is a function of the seed, the iteration and its purpose alone."""
+    digest = hashlib.sha256(f"{seed}/{i}/{what}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def policy_of(search: Search) -> Policy:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 
 STEP = 0.25  # typical change of the logit of the pass rate from parent to child
 TAIL = 4.0  # degrees of freedom: most edits are idle, some break everything, a few are leaps
 ROOT = (-1.5, 2.0)  # mean and standard deviation of the baseline's logit before any run
-SWEEPS, ENOUGH = 30, 1e-3  # Newton steps, and the change of a logit that ends them
+SWEEPS, ENOUGH = 30, 5e-3  # Newton steps, and the change of a logit that ends them
 FAR = 3.0  # logits: at most so far does one step look beyond where it stands
 FLAT = 0.02  # the least variance of an outcome that a Newton step reckons with
 
@@ -75,7 +75,7 @@ class Posterior:
 
 
 def posterior(candidates: Iterable[Candidate]) -> Posterior:
-    """Pool all runs over the family tree.
+    """Pool all runs over the family tree; parents have to be among the candidates.
 
     The model: a child's logit is its parent's plus a Student-t step (scale ``STEP``, ``TAIL``
     degrees of freedom), passes are binomial.  A Gaussian is fitted at the mode by Newton's method,
@@ -90,10 +90,9 @@ def posterior(candidates: Iterable[Candidate]) -> Posterior:
     logits = np.full(len(ordered), ROOT[0])
     for _ in range(SWEEPS):
         before = logits
-        logits, precision = _newton(logits, n, parent, passes, papers)
+        logits, factor = _newton(logits, n, parent, passes, papers)
         if np.max(np.abs(logits - before)) < ENOUGH:
             break
-    factor = np.tril(cho_factor(precision, lower=True)[0])
     return Posterior(tuple(ordered[:n]), logits[:n], factor)
 
 
@@ -104,7 +103,7 @@ _Array = NDArray[np.float64]
 def _newton(
     x: _Array, n: int, parent: NDArray[np.int_], passes: _Array, papers: _Array
 ) -> tuple[_Array, _Array]:
-    """One step from logits ``x``, members (``n``) first: new logits, the members' precision."""
+    """One step from logits ``x``, members (``n``) first: new logits, the precision's factor."""
     p = expit(x)
     slope = np.maximum(p * (1 - p), FLAT)
     told = papers * slope  # precision of what a candidate's own runs say, and what they say
@@ -120,10 +119,11 @@ def _newton(
     np.add.at(right, parent[leaves], folded * said[leaves])
     precision = np.diag(diagonal)
     precision[kids, mums] = precision[mums, kids] = -tie[1:n]
-    means = cho_solve(cho_factor(precision, lower=True), right)
+    factor = cholesky(precision, lower=True, overwrite_a=True, check_finite=False)
+    means = cho_solve((factor, True), right, check_finite=False)
     held = told[n:] + tie[n:]
     rest = (told[n:] * said[leaves] + tie[n:] * means[parent[leaves]]) / held
-    return np.concatenate([means, rest]), precision
+    return np.concatenate([means, rest]), factor
 
 
 def shrunk_rates(candidates: Iterable[Candidate]) -> dict[int, float]:
@@ -131,7 +131,8 @@ def shrunk_rates(candidates: Iterable[Candidate]) -> dict[int, float]:
 
     One lucky run doesn't make a winner.
     """
-    return posterior(candidates).rates
+    known = list(candidates)
+    return posterior(known).rates if known else {}
 
 
 def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:

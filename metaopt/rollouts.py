@@ -14,9 +14,11 @@ from inner_agent.papers import Paper, file_name, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
 from inner_agent.sandbox import precompile
-from metaopt.config import Harness, RunConfig, Search, freeze, refuse_other_config
+from metaopt.config import RunConfig, freeze, refuse_other_config
 from metaopt.store import Store
 from metaopt.trace import Trace
+
+OUTER = ("harness", "search")  # the config's tables of which rollouts are no function
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +114,17 @@ class Rollouts:
 def freeze_inner(folder: Path, config: RunConfig) -> None:
     """Keep in ``config.toml`` what rollouts depend on.  Raises as ``refuse_other_inner`` does."""
     refuse_other_inner(folder, config)
-    write_files({folder / "config.toml": freeze(_inner(config))})
+    write_files({folder / "config.toml": freeze(_without_split(config), OUTER)})
 
 
 def refuse_other_inner(folder: Path, config: RunConfig) -> None:
     """Raise ``UserError`` when the folder was begun with another config for its rollouts."""
     path = folder / "config.toml"
     if path.exists():
-        refuse_other_config(path.read_text(encoding="utf-8"), _inner(config), folder)
+        text = path.read_text(encoding="utf-8")
+        refuse_other_config(text, _without_split(config), folder, OUTER)
 
 
-def _inner(config: RunConfig) -> RunConfig:
-    """Without the outer loop's settings, of which rollouts are no function."""
+def _without_split(config: RunConfig) -> RunConfig:
     papers = config.papers.model_copy(update={"split": ""})
-    return config.model_copy(update={"harness": Harness(), "search": Search(), "papers": papers})
+    return config.model_copy(update={"papers": papers})

@@ -15,13 +15,33 @@ from metaopt.store import Event
 
 
 @dataclass(slots=True)
+class Traces:
+    """Which training evaluation of a parent serves an iteration.
+
+    ``last``, by parent: the iteration of its last evaluation, and how many iterations used that.
+    """
+
+    last: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def source(self, parent: int, i: int, uses: int) -> int:
+        """The iteration whose evaluation serves iteration ``i``: its own, unless a recorded one
+        has served fewer than ``uses``."""
+        source, used = self.last.get(parent, (i, uses))
+        return source if used < uses else i
+
+    def take(self, parent: int, source: int) -> None:
+        """An iteration that used ``source`` is decided."""
+        last, used = self.last.get(parent, (source, 0))
+        self.last[parent] = (source, used + 1 if source == last else 1)
+
+
+@dataclass(slots=True)
 class State:
     """``candidates`` by id (rejected ones too), the ``population`` of accepted ones, the history.
 
     ``stages[i]`` has what iteration ``i`` did so far, by event kind; it is dropped once the
-    decision has been taken into the population.  ``traced`` has for each parent the iteration of
-    its last training evaluation, and how many iterations have used that.  ``finalists`` is the
-    last re-run of the best, if there was one.
+    decision has been taken into the population.  ``finalists`` is the last re-run of the best, if
+    there was one.
     """
 
     opened: dict[str, Any] | None = None
@@ -30,7 +50,7 @@ class State:
     by_tree: dict[str, int] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
     stages: dict[int, dict[str, Any]] = field(default_factory=dict)
-    traced: dict[int, tuple[int, int]] = field(default_factory=dict)
+    traces: Traces = field(default_factory=Traces)
     finalists: Event | None = None
     advanced: int = 0
 
@@ -77,21 +97,11 @@ class State:
             i += 1
         return i
 
-    def traces_for(self, parent: int, i: int, uses: int) -> int:
-        """The iteration whose training evaluation of ``parent`` serves iteration ``i``.
-
-        ``i`` itself, unless a recorded one has served fewer than ``uses`` iterations.
-        """
-        last, used = self.traced.get(parent, (i, uses))
-        return last if used < uses else i
-
     def _decide(self, i: int, stages: dict[str, Any]) -> None:
         entry = HistoryEntry.model_validate(stages["decided"]["entry"])
         self.history.append(entry)
         if "traced" in stages:
-            last, used = self.traced.get(entry.parent, (0, 0))
-            source = stages["traced"].get("source", i)
-            self.traced[entry.parent] = (source, used + 1 if source == last else 1)
+            self.traces.take(entry.parent, stages["traced"].get("source", i))
         made, scores = stages.get("implemented"), stages.get("validated")
         if made and scores:
             if scores["parent"]:

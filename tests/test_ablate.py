@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import require
-from scipy.stats import binomtest, multinomial
+from scipy.stats import binom, binomtest, multinomial
 from test_repo import foreign, git
 from whole_runs import decided, made_run, small_config
 
@@ -224,16 +224,19 @@ def test_losses_are_paired_exact_and_adjusted() -> None:
     whole = (rng.random((1, 30)) < 0.6).astype(float)
     without = [np.where(rng.random((1, 30)) < share, 0.0, whole) for share in (0.6, 0.0, 0.15)]
     found, p_holm = adjusted([whole - x for x in without])
-    exact = []
+    mids = []
     for loss, x in zip(found, without, strict=True):
         up, down = int((whole > x).sum()), int((whole < x).sum())
-        exact.append(binomtest(up, up + down).pvalue if up + down else 1.0)
-        assert loss.p == pytest.approx(exact[-1])
+        exact = binomtest(up, up + down).pvalue if up + down else 1.0
+        assert loss.p_exact == pytest.approx(exact)
+        sides = 1 if up == down else 2  # on which a result is just as far off
+        mids.append(exact - sides * binom.pmf(up, up + down, 0.5) / 2)
+        assert loss.p_mid == pytest.approx(mids[-1])
         assert loss.difference == pytest.approx((whole - x).mean())
     by_hand = dict.fromkeys(range(3), 0.0)
     worst = 0.0
-    for rank, k in enumerate(sorted(range(3), key=exact.__getitem__)):
-        worst = max(worst, min(1.0, exact[k] * (3 - rank)))
+    for rank, k in enumerate(sorted(range(3), key=mids.__getitem__)):
+        worst = max(worst, min(1.0, mids[k] * (3 - rank)))
         by_hand[k] = worst
     assert p_holm == pytest.approx(list(by_hand.values()))
     assert [verdict(d, p) for d, p in zip(found, p_holm, strict=True)] == [
@@ -253,7 +256,7 @@ def test_the_power_of_the_exact_test_is_summed_over_everything_that_can_happen(
         chances.pmf([a, b, papers - a - b])
         for a in range(papers + 1)
         for b in range(papers + 1 - a)
-        if a > b and binomtest(a, a + b).pvalue <= level
+        if a > b and 2 * (binom.sf(a, a + b, 0.5) + binom.pmf(a, a + b, 0.5) / 2) <= level
     )
     assert sign_flip_power(difference, disagree, papers, 1, level) == pytest.approx(power)
 

@@ -100,13 +100,23 @@ def test_the_same_text_gets_the_same_reply_whatever_its_arm(made: Path, tmp_path
     assert calls(out) < calls(made)
 
 
-def test_papers_and_repeats_can_be_added(made: Path, tmp_path: Path) -> None:
+def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--papers", "2", "--repeats", "1", "--set", "limits.items=1")
+    assert run(tmp_path / "c", *small, arms=("baseline", str(ROOT / "baseline_harness"))) == 0
+    assert "is the same harness as baseline, file by file" in capsys.readouterr().out
+
+
+def test_papers_and_repeats_can_be_added(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "ab"
     shutil.copytree(made, out)
     assert run(out, "--papers", "4", "--repeats", "3") == 0
     assert len(results(out)) == 2 * 3 * 4
     assert set(results(made)) <= set(results(out))
+    assert "measured in steps (3 x 2, 4 x 3)" in capsys.readouterr().out
     assert run(out) == 0  # fewer again: the rest is left aside
+    assert "3 val papers x 2 repeats" in capsys.readouterr().out
     assert len(json.loads((out / "arms.json").read_text())["papers"]) == 4
 
 
@@ -248,7 +258,8 @@ def test_better_and_worse_are_told_apart(recorded: Callable[..., Comparison]) ->
     assert "h2 is worse than h0" in said
     assert found.pairs[0].change.low > 0 > found.pairs[1].change.high
     for pair in found.pairs:
-        assert pair.p_exact <= pair.p_holm <= 0.05
+        assert pair.p_mid <= pair.p_exact <= 0.05
+        assert pair.p_mid <= pair.p_holm <= 0.05
     assert found.modes["end: passed"] == tuple(arm.passed for arm in found.arms)
     assert found.pairs[0].modes["end: passed"].difference == found.pairs[0].change.difference
 

@@ -85,7 +85,9 @@ def test_with_one_repeat_the_exact_test_is_mcnemars(won_lost: tuple[int, int]) -
     won, lost = won_lost
     counts = np.array([1] * won + [-1] * lost + [0] * 9)
     exact = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
+    as_far = stats.binom.pmf(sorted({won, lost}), won + lost, 0.5).sum()
     assert paired.sign_flip(counts) == pytest.approx(exact)
+    assert paired.mid_p(counts) == pytest.approx(exact - as_far / 2)
 
 
 def test_with_more_repeats_all_flips_are_counted() -> None:
@@ -93,8 +95,21 @@ def test_with_more_repeats_all_flips_are_counted() -> None:
     for _ in range(20):
         counts = rng.integers(-4, 5, 8)
         sums = [abs(int(np.dot(counts, s))) for s in itertools.product((-1, 1), repeat=8)]
-        share = np.mean([s >= abs(counts.sum()) for s in sums])
+        seen = abs(int(counts.sum()))
+        share, further = np.mean([s >= seen for s in sums]), np.mean([s > seen for s in sums])
         assert paired.sign_flip(counts) == pytest.approx(share)
+        assert paired.mid_p(counts) == pytest.approx((share + further) / 2)
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.6])
+def test_a_harness_is_called_better_than_its_like_one_time_in_20_at_most(
+    rate: float, repeats: int
+) -> None:
+    counts = simulated((rate, rate), repeats).sum(1).astype(int)
+    tests = np.array([(paired.sign_flip(row), paired.mid_p(row)) for row in counts])
+    exact, mid = (tests <= 0.05).mean(0)
+    assert 0.002 <= exact <= mid <= 0.055
 
 
 def test_holm_is_bonferroni_on_every_subset() -> None:
@@ -166,6 +181,9 @@ def test_so_many_papers_do_catch_the_difference() -> None:
     )
     low, _ = paired.interval(rng.normal(difference, sd, (4_000, needed)))
     assert (low > 0).mean() == pytest.approx(0.8, abs=0.02)
+    x = rng.choice([-1, 0, 1], (1_000, needed), p=[0.13, 0.64, 0.23])  # the same mean and sd
+    mid = np.array([paired.mid_p(row) for row in x])
+    assert (mid <= 0.05).mean() == pytest.approx(0.8, abs=0.04)
     assert paired.papers_needed(1e-6, 1.0) is None
 
 

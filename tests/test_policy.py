@@ -1,6 +1,7 @@
 """Search policies: what is believed of candidates, when a mutant is stopped, whole runs."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from itertools import combinations, product
@@ -17,6 +18,7 @@ from whole_runs import small_config, story
 
 from metaopt.cli import app, invoke
 from metaopt.config import Search, load_config
+from metaopt.offpolicy import replay_policy
 from metaopt.policy import Paper, Pooled, Thompson, out_of_reach, policy_of
 from metaopt.population import (
     ROOT,
@@ -30,6 +32,7 @@ from metaopt.population import (
 )
 from metaopt.record import open_record
 
+FIXES = Path(__file__).parent.parent / "populations/classics/published_fixes.diff"
 Runs = Sequence[tuple[int | None, int, int, bool]]  # parent, passes, papers, accepted
 
 
@@ -188,6 +191,63 @@ def test_a_whole_run(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[
         calls = int(one[-1].partition("=")[2])
         one[-1] = f"budget.calls={calls + 700}"
     assert story(again) == story(out)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run by each of two policies, long enough to have choices."""
+    runs = {}
+    for policy in ("paper", "thompson"):
+        folder = tmp_path_factory.mktemp(policy)
+        config = small_config(folder, 'kind = "simulator"', iterations=8, minibatch=2)
+        settings = [f"search.policy={policy}", "search.null_every=4", "search.thompson.screen=2",
+                    "search.finalists=0", f"harness.patch={FIXES}"]  # fmt: skip
+        runs[policy] = folder / "run"
+        words = [w for s in settings for w in ("--set", s)]
+        assert invoke(app, ["run", str(config), "--out", str(runs[policy]), *words]) == 0
+    return runs
+
+
+@pytest.mark.parametrize("policy", ["paper", "thompson"])
+def test_replaying_a_runs_own_policy_gives_the_run(
+    recorded: dict[str, Path], policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = open_record(recorded[policy])
+    found = replay_policy(record, policy_of(record.config.search))
+    wanted = [(d.iteration, d.parent, d.decision.partition(":")[0]) for d in record.decisions]
+    assert [(s.iteration, s.parent, s.decision) for s in found.steps] == wanted
+    assert {c.id: (c.passes, c.papers) for c in found.candidates} == {
+        c.id: (c.passes, c.papers) for c in record.state.candidates.values()
+    }
+    own = ["--policy", policy, "--set", "search.thompson.screen=2"]
+    capsys.readouterr()
+    assert invoke(app, ["replay", str(recorded[policy]), *own]) == 0
+    out = capsys.readouterr().out
+    assert "SIMULATED" in out
+    assert "answered    8 of 8" in out
+    [spent] = re.findall(r"rollouts    (\d+) on training and validation papers", out)
+    assert f"(the run: {spent})" in out
+
+
+def test_a_replay_says_what_the_record_cannot_answer(
+    recorded: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = (recorded["thompson"] / "calls.db").stat().st_mtime_ns
+    assert invoke(app, ["replay", str(recorded["thompson"]), "--policy", "paper"]) == 0
+    out = capsys.readouterr().out
+    assert "run again beside candidate" in out  # that policy never ran a parent again
+    assert "answered    0 of 8" in out
+    other = ["--policy", "thompson", "--set", "search.thompson.screen=2"]
+    assert invoke(app, ["replay", str(recorded["paper"]), *other]) == 0
+    out = capsys.readouterr().out
+    record = open_record(recorded["paper"])
+    rejected = {d.iteration for d in record.decisions if d.decision != "accepted"}
+    for line in re.findall(r"another mutant of candidate (\d+)", out):
+        assert int(line) in rejected or out.count(f"mutant of candidate {line}") > 0
+    assert re.search(r"answered    [1-7] of 8", out)
+    assert (recorded["thompson"] / "calls.db").stat().st_mtime_ns == calls
+    assert invoke(app, ["replay", str(recorded["paper"]), "--policy", "greedy"]) == 2
+    assert "--policy greedy" in capsys.readouterr().err
 
 
 def check_controls(record: Any) -> None:

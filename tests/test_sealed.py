@@ -45,8 +45,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bad = repo.commit(good, repo.read(good) | {"notes.md": b"no luck\n"}, "idle")
         decided(store, repo, BEST, good, 0, (1, 15))
         decided(store, repo, PAPER, lucky, 0, (1, 16))
-        decided(store, repo, 3, bad, BEST, (16, 14), accepted=False)
-        store.append(Event(3, "finalists", {"candidates": [BEST, PAPER], "chosen": BEST}))
+        decided(store, repo, 3, bad, BEST, (14, 2), accepted=False)
+        passes = [[k < 14 for k in range(25)]]
+        store.append(Event(3, "finalists", {
+            "candidates": [BEST, PAPER], "papers": [f"v{k}" for k in range(25)],
+            "runs": {str(BEST): passes, str(PAPER): [[False] * 25]}, "chosen": BEST,
+            "report": passes,
+        }))  # fmt: skip
     return folder
 
 
