@@ -35,7 +35,8 @@ def contrast(x: Floats, most: float = 1.0) -> Contrast:
     """Of ``x[repeat, paper]``, differences of passes: whole numbers, ``most`` at the most."""
     by_paper = x.mean(0)
     low, high = paired.interval(by_paper)
-    exact, mid = paired.sign_flip(np.rint(x.sum(0)).astype(np.int64))
+    counts = np.rint(x.sum(0)).astype(np.int64)
+    exact, mid = paired.sign_flip(counts), paired.mid_p(counts)
     bounds = max(-most, float(low)), min(most, float(high))
     return Contrast(float(by_paper.mean()), *bounds, exact, mid)
 

@@ -158,7 +158,7 @@ def _rates(figures: Sequence[Figure]) -> Section:
             "Interval: for other papers like these; runs of one paper resemble each other, and"
             " count accordingly. It doesn't account for the choice. Luck: what the choice alone"
             " adds on average, found by going through a run of this length again in numbers with"
-            " edits as good as this run's; about a third of it is uncertain.",
+            " edits like this run's; give or take a third.",
         ],
     )
 
@@ -191,8 +191,8 @@ def _predictions(record: RunRecord) -> Section:
     text = (
         f"Scored in {len(checks)} iterations: in {again} the mutant was run again on the minibatch,"
         f" in {len(checks) - again} it met some of its papers later, as a parent. Chance: as many"
-        " papers named at random among those that could come true. Published for such analyzers:"
-        " fixes 5 times chance, regressions twice."
+        " papers named at random among those that could come true. Published for another such"
+        " analyzer (arXiv 2604.25850): fixes about 5 times chance, regressions about twice."
     )
     head = (
         "predicted", ">named", ">came true", ">precision", ">by chance", ">recall", ">by chance",
