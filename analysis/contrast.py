@@ -36,9 +36,10 @@ def contrast(x: Floats, most: float = 1.0) -> Contrast:
     by_paper = x.mean(0)
     low, high = paired.interval(by_paper)
     counts = np.rint(x.sum(0)).astype(np.int64)
-    exact, mid = paired.sign_flip(counts), paired.mid_p(counts)
-    bounds = max(-most, float(low)), min(most, float(high))
-    return Contrast(float(by_paper.mean()), *bounds, exact, mid)
+    return Contrast(
+        float(by_paper.mean()), max(-most, float(low)), min(most, float(high)),
+        paired.sign_flip(counts), paired.mid_p(counts),
+    )  # fmt: skip
 
 
 def detectable(differences: Sequence[Floats]) -> float | None:

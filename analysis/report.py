@@ -18,6 +18,7 @@ from metaopt.optimism import Figure, cells, meter
 from metaopt.population import Candidate
 from metaopt.predictions import checked
 from metaopt.record import RunRecord, open_record, usage
+from metaopt.sealed import opened_text, openings
 from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, duration, one_line, pooled
@@ -59,7 +60,12 @@ def run_report(run: Path) -> list[Section]:
     figures = meter(record)
     sections = [_head(record, figures), _methods(record), _deviations(record)]
     if figures:
-        sections += [_rates(figures), _acceptances(record), _predictions(record)]
+        sections += [
+            _rates(figures),
+            _sealed(record),
+            _acceptances(record),
+            _predictions(record),
+        ]
     return [*sections, _integrity(record), _lineage(record), _cost(record)]
 
 
@@ -161,6 +167,15 @@ def _rates(figures: Sequence[Figure]) -> Section:
             " edits like this run's; give or take a third.",
         ],
     )
+
+
+def _sealed(record: RunRecord) -> Section:
+    """Whether the test papers are still unseen, and what was seen."""
+    opened = opened_text(record.folder)
+    blocks: list[Block] = [f"{opened[0].upper()}{opened[1:]}." if opened else "Not opened."]
+    if len(openings(record.folder)) > 1:
+        blocks.append("Only the first opening was a test: what came later could know its result.")
+    return Section("Sealed test", blocks)
 
 
 def _acceptances(record: RunRecord) -> Section:
