@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from analysis.paired import papers_needed, sign_flip_power
+from analysis import paired
 from inner_agent.errors import UserError
 from metaopt.chance import DRAWS, Floats, Papers, accepted, drawn_papers, is_exact, number_of
 from metaopt.config import POLICIES, Search
@@ -162,15 +162,15 @@ def as_text(answer: Power) -> str:
 
 def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
     """How often a comparison tells the change for what it is; of none: how often for one."""
-    mean, variance = per_paper(papers, rate, change, repeats)
-    square = variance + mean**2
-    share = sign_flip_power(mean, square, papers.count, repeats, LEVEL)
+    share = paired.power(*per_paper(papers, rate, change, repeats), papers.count, LEVEL)
     return share if change else 2 * share
 
 
 def _effect(papers: Papers, rate: float, change: float, share: float, repeats: int) -> Effect:
-    mean, variance = per_paper(papers, rate, change, repeats)
-    needed = papers_needed(mean, variance, LEVEL, WANTED) if change else None
+    needed = None
+    if change:
+        spread = per_paper(papers, rate, change, repeats)
+        needed = paired.papers_needed(*spread, LEVEL, WANTED)
     return Effect(change, share, told(papers, rate, change, repeats), needed)
 
 

@@ -18,6 +18,7 @@ from metaopt.optimism import Figure, cells, meter
 from metaopt.population import Candidate
 from metaopt.predictions import checked
 from metaopt.record import RunRecord, open_record, usage
+from metaopt.sealed import opened_text, openings
 from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, duration, one_line, pooled
@@ -59,7 +60,12 @@ def run_report(run: Path) -> list[Section]:
     figures = meter(record)
     sections = [_head(record, figures), _methods(record), _deviations(record)]
     if figures:
-        sections += [_rates(figures), _acceptances(record), _predictions(record)]
+        sections += [
+            _rates(figures),
+            _sealed(record),
+            _acceptances(record),
+            _predictions(record),
+        ]
     return [*sections, _integrity(record), _lineage(record), _cost(record)]
 
 
@@ -91,7 +97,7 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
         yield f"{f.name[0].upper()}{f.name[1:]}: {_said(f)}. These runs had no part in the choice."
     if not unbiased:
         yield "No figure here is free of the choice: the sealed test papers were never opened."
-    luck = against_luck(record, controls=False)
+    luck, _ = against_luck(record)
     yield (
         f"{luck.accepted} of {luck.tried} validated mutants were accepted; had no edit changed"
         f" anything, this gate would have accepted {luck.expected:.1f} ± {luck.spread:.1f}."
@@ -158,15 +164,24 @@ def _rates(figures: Sequence[Figure]) -> Section:
             "Interval: for other papers like these; runs of one paper resemble each other, and"
             " count accordingly. It doesn't account for the choice. Luck: what the choice alone"
             " adds on average, found by going through a run of this length again in numbers with"
-            " edits as good as this run's; about a third of it is uncertain.",
+            " edits like this run's; give or take a third.",
         ],
     )
 
 
+def _sealed(record: RunRecord) -> Section:
+    """Whether the test papers are still unseen, and what was seen."""
+    opened = opened_text(record.folder)
+    blocks: list[Block] = [f"{opened[0].upper()}{opened[1:]}." if opened else "Not opened."]
+    if len(openings(record.folder)) > 1:
+        blocks.append("Only the first opening was a test: what came later could know its result.")
+    return Section("Sealed test", blocks)
+
+
 def _acceptances(record: RunRecord) -> Section:
-    controls = against_luck(record, controls=True)
+    mutants, controls = against_luck(record)
     blocks: list[Block] = [
-        f"Mutants: {luck_text(against_luck(record, controls=False))}. A number within the"
+        f"Mutants: {luck_text(mutants)}. A number within the"
         " expectation's reach is no sign that the edits are idle: good and bad ones balance. It"
         " says that acceptance by itself proves nothing.",
         _controls(controls),
@@ -191,8 +206,8 @@ def _predictions(record: RunRecord) -> Section:
     text = (
         f"Scored in {len(checks)} iterations: in {again} the mutant was run again on the minibatch,"
         f" in {len(checks) - again} it met some of its papers later, as a parent. Chance: as many"
-        " papers named at random among those that could come true. Published for such analyzers:"
-        " fixes 5 times chance, regressions twice."
+        " papers named at random among those that could come true. Published for another such"
+        " analyzer (arXiv 2604.25850): fixes about 5 times chance, regressions about twice."
     )
     head = (
         "predicted", ">named", ">came true", ">precision", ">by chance", ">recall", ">by chance",

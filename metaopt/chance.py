@@ -130,6 +130,8 @@ def false_accepts(policy: Policy, papers: Papers, rates: Sequence[float]) -> lis
 
     Worked out at a few rates and interpolated between them: it is a smooth curve.
     """
+    if not rates:
+        return []
     low, high = min(rates), max(rates)
     grid = np.linspace(low, high, GRID) if high > low else np.array([low])
     curve = [accepted(policy, papers, float(rate))[0] for rate in grid]

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from metaopt.chance import is_exact
 from metaopt.policy import Policy, policy_of
 from metaopt.population import Candidate, choose_finalist, ranked, shrunk_rates
 from metaopt.record import RunRecord
@@ -27,12 +26,14 @@ from metaopt.text import grid, render
 from metaopt.validations import Validation, by_paper, is_control, validations
 
 ARM_NAMES = {"paper": "published"}  # what the published rule would have chosen
-# Iterations gone through in all, which takes about a second: of the published gate, and of others,
-# which pool all runs at each choice.
-WORK, HEAVY_WORK = 15_000, 1_500
-MOST_REDRAWS, LEAST_REDRAWS = 200, 12
+# Iterations gone through in all, about a second's work: where parents are chosen by plain averages,
+# where mutants are stopped early, and where all runs are pooled at each choice.
+WORK = {"paper": 15_000, "thompson": 2_500, "pooled": 700}
+MOST_REDRAWS, LEAST_REDRAWS = 200, 6
 SEED = 20_260_625  # the same run says the same each time
 EDGE = 0.02  # a rate nearer to 0 or 1 is taken for this one
+MEANS, SPREADS = np.linspace(-0.6, 0.3, 10), np.linspace(0.0, 1.0, 11)  # of steps on the logit
+BROKEN = (0.0, 0.05, 0.1, 0.2, 0.3)  # shares of edits
 IDLE_EDITS = 20  # that did nothing, counted with the run's: a few edits say little of their spread
 
 
@@ -53,30 +54,39 @@ class Curse:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A mutant's first papers, before anything could stop it: passes, and its parent's on the same
-    ones where it ran beside it; and its parent's rate, as all runs of the search make it."""
+    """A mutant's first papers, before anything could stop it, and how many of them it passed;
+    and its parent's rate, as all runs of the search make it."""
 
     papers: int
     passes: int
-    beside: int | None
     rate: float
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """A search to go through in numbers.
+class Effects:
+    """Mean and standard deviation of the edits' steps on the logit, and the share of edits that
+    break everything."""
 
-    ``edits`` of them, each moving a harness on the logit by a step from a normal distribution;
-    ``start``: the baseline's rate; ``finalists`` run once more before one is chosen.
+    mean: float = 0.0
+    spread: float = 0.0
+    broken: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search to go through in numbers: so many ``edits``, validated on so many ``papers``.
+
+    ``start``: the baseline's rate; ``finalists`` run once more before one is chosen; ``work``:
+    iterations to go through in all.
     """
 
     policy: Policy
     edits: int
     papers: int
     start: float
-    mean: float = 0.0
-    spread: float = 0.0
+    effects: Effects = Effects()
     finalists: int = 0
+    work: int = WORK["paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +167,10 @@ def search_of(record: RunRecord) -> Search | None:
     trials, policy = trials_of(record), policy_of(record.config.search)
     if not trials:
         return None
-    mean, spread = effects(trials)
     return Search(
         policy, len(trials), max(len(v.papers) for v in validations(record)),
-        _inside(shrunk_rates(record.state.candidates.values())[0]), mean, spread,
-        record.config.search.finalists,
+        _inside(shrunk_rates(record.state.candidates.values())[0]), effects(trials),
+        record.config.search.finalists, WORK[record.config.search.policy],
     )  # fmt: skip
 
 
@@ -173,36 +182,37 @@ def trials_of(record: RunRecord) -> list[Trial]:
     for i, stages in sorted(record.stages.items()):
         if "validated" in stages and not is_control(record, i):
             scores, parent = stages["validated"], stages["selected"]["parent"]
-            first = slice(0, screen or None)
-            mutant, beside = scores["mutant"][first], scores["parent"][first]
-            rate = _inside(rates[parent])
-            found.append(Trial(len(mutant), sum(mutant), sum(beside) if beside else None, rate))
+            mutant = scores["mutant"][:screen] if screen else scores["mutant"]
+            found.append(Trial(len(mutant), sum(mutant), rates[parent]))
     return found
 
 
-def effects(trials: Sequence[Trial]) -> tuple[float, float]:
-    """Mean and standard deviation of the edits' true steps on the logit.
+def effects(trials: Sequence[Trial]) -> Effects:
+    """What the edits of a search are like: maximum likelihood on a grid.
 
-    All mutants count, and only papers before any look, so that nothing is chosen by its luck.
-    Median and the half above it, for a broken harness says nothing of how good the good ones are.
-    The scores' own noise is taken off.
+    An edit breaks its harness (nothing passes any more) or moves it on the logit by a normal step
+    from its parent, whose rate all runs of the search make; passes are binomial.  All mutants
+    count, and only papers before any look, so that nothing is chosen by its luck.
     """
-    rate, papers = (np.array([getattr(t, name) for t in trials]) for name in ("rate", "papers"))
-    beside = np.array([t.rate * t.papers if t.beside is None else t.beside for t in trials])
-    change = (np.array([t.passes for t in trials]) - beside) / papers
-    slope = rate * (1 - rate)  # of a rate over its logit
-    noise = slope / papers * np.array([1 if t.beside is None else 2 for t in trials])
+    passes, papers, parent = (
+        np.array([getattr(t, name) for t in trials], dtype=float)[:, None, None, None]
+        for name in ("passes", "papers", "rate")
+    )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+    rates = expit(logit(parent) + MEANS[:, None, None] + SPREADS[:, None] * nodes)
+    moved = (rates**passes * (1 - rates) ** (papers - passes)) @ (weights / weights.sum())
+    nothing = passes[..., 0] == 0
+    likely = np.stack([np.log(b * nothing + (1 - b) * moved).sum(axis=0) for b in BROKEN])
+    b, m, s = np.unravel_index(likely.argmax(), likely.shape)
     weight = len(trials) / (len(trials) + IDLE_EDITS)
-    mean = float(np.median(change / slope)) * weight
-    up = change >= mean * slope
-    excess = ((change - mean * slope) ** 2 - noise)[up].sum() / max((slope[up] ** 2).sum(), 1e-12)
-    return mean, float(np.sqrt(max(0.0, excess * weight)))
+    return Effects(
+        float(MEANS[m] * weight), float(SPREADS[s] * weight**0.5), float(BROKEN[b] * weight)
+    )
 
 
 def curse(search: Search) -> Curse:
     """The expected winner's curse of such a search."""
-    work = WORK if is_exact(search.policy) else HEAVY_WORK
-    redraws = max(LEAST_REDRAWS, min(MOST_REDRAWS, work // search.edits))
+    redraws = max(LEAST_REDRAWS, min(MOST_REDRAWS, search.work // search.edits))
     found = [go_through(search, np.random.default_rng((SEED, n))) for n in range(redraws)]
     return Curse(*np.mean(found, axis=0).tolist())
 
@@ -220,8 +230,10 @@ class _World:
         return self.search.papers
 
     def mutate(self, parent: int) -> None:
-        step = float(self.rng.normal(self.search.mean, self.search.spread))
-        self.quality.append(self.quality[parent] + step)
+        found = self.search.effects
+        step = float(self.rng.normal(found.mean, found.spread))
+        broken = self.rng.random() < found.broken
+        self.quality.append(-np.inf if broken else self.quality[parent] + step)
 
     def run(self, harness: int, papers: NDArray[np.int_]) -> list[bool]:
         passed: list[bool] = (self.rng.random(len(papers)) < expit(self.quality[harness])).tolist()

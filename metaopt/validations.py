@@ -71,22 +71,24 @@ def is_control(record: RunRecord, i: int) -> bool:
     return bool(record.stages[i].get("implemented", {}).get("control"))
 
 
-def against_luck(record: RunRecord, controls: bool) -> AgainstLuck:
-    """The controls' acceptances, or all others', against what luck alone would have let in.
+def against_luck(record: RunRecord) -> tuple[AgainstLuck, AgainstLuck]:
+    """The mutants' acceptances, and the live controls', against what luck alone would let in.
 
     Each parent's true rate is taken for its shrunk one.  Raises ``UserError`` before any
     validation.
     """
     rates = shrunk_rates(record.state.candidates.values())
-    asked, passed = [], 0
-    for i, stages in record.stages.items():
-        if "validated" in stages and "decided" in stages and is_control(record, i) == controls:
-            asked.append(rates[stages["selected"]["parent"]])
-            passed += stages["decided"]["entry"]["decision"] in ("accepted", "control: accepted")
-    if not asked:
-        return AgainstLuck(0, 0, 0.0, 0.0)
-    chances = false_accepts(policy_of(record.config.search), papers_of_run(record), asked)
-    return AgainstLuck(len(asked), passed, *number_of(chances))
+    done = [i for i, s in record.stages.items() if "validated" in s and "decided" in s]
+    parents = [rates[record.stages[i]["selected"]["parent"]] for i in done]
+    chances = false_accepts(policy_of(record.config.search), papers_of_run(record), parents)
+
+    def summed_up(controls: bool) -> AgainstLuck:
+        mine = [k for k, i in enumerate(done) if is_control(record, i) == controls]
+        told = [record.stages[done[k]]["decided"]["entry"]["decision"] for k in mine]
+        passed = sum(decision in ("accepted", "control: accepted") for decision in told)
+        return AgainstLuck(len(mine), passed, *number_of([chances[k] for k in mine]))
+
+    return summed_up(False), summed_up(True)
 
 
 def luck_text(found: AgainstLuck) -> str:
