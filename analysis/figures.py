@@ -27,6 +27,13 @@ from metaopt.statistics import wilson
 from metaopt.text import one_line
 
 # The meter's figures that are drawn, and what stands below them.
+# How single scores are drawn: outcome, marker, face, edge, what the legend says.
+MARKS = (
+    ("accepted", "o", ORANGE, ORANGE, "accepted candidate, one run"),
+    ("rejected", "o", "white", GREY, "rejected candidate, one run"),
+    ("stopped", "d", GREY, "none", "rejected early, on some papers"),
+    ("control", "s", "white", GREEN, "live control: parent, unchanged"),
+)
 SHORT = {
     "highest single score": "highest score",
     "best, when accepted": "when accepted",
@@ -41,7 +48,8 @@ SHORT = {
 class Point:
     """The run after one decision.  Rates are fractions; intervals are 95 % (Wilson).
 
-    ``rate`` is the mutant's in its one validation run, ``None`` when the iteration failed.
+    ``outcome``: accepted, rejected, stopped (rejected before it was run on all papers), control or
+    failed.  ``rate`` is the mutant's in its one validation run, ``None`` when the iteration failed.
     ``best``: the candidate with the highest shrunk rate by then, its average over all its runs
     by then, the interval, and the shrunk rate.  ``baseline`` likewise: its average by then.
     """
@@ -98,11 +106,13 @@ def course(record: RunRecord) -> list[Point]:
 
 def _point(state: State) -> Point:
     entry = state.history[-1]
+    outcome = entry.decision.partition(":")[0]
     top, baseline = best(state.candidates.values()), state.candidates[0]
     best_low, best_high = wilson(top.passes, top.papers)
     baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
     return Point(
-        entry.iteration, entry.parent, entry.decision.partition(":")[0], entry.mutant_rate,
+        entry.iteration, entry.parent,
+        "stopped" if entry.stopped and outcome == "rejected" else outcome, entry.mutant_rate,
         top.id, top.rate if top.papers else None, best_low, best_high,
         shrunk_rates(state.candidates.values())[top.id],
         baseline.rate if baseline.papers else None, baseline_low, baseline_high,
@@ -192,17 +202,18 @@ def _single_scores(axes: Axes, points: Sequence[Point]) -> None:
     size = min(18.0, max(2.5, 1_100 / len(points)))
     edge_width = min(0.8, size / 12)
     order = 3 if len(points) <= 60 else 1.9  # many points would hide the lines
-    for outcome, face, edge in (("accepted", ORANGE, ORANGE), ("rejected", "white", GREY)):
+    for outcome, marker, face, edge, label in MARKS:
         chosen = [p for p in points if p.outcome == outcome and p.rate is not None]
-        axes.scatter(
-            [p.iteration for p in chosen], [p.rate or 0.0 for p in chosen], s=size,
-            facecolor=face, edgecolor=edge, linewidth=edge_width, zorder=order, clip_on=False,
-            label=f"{outcome} candidate, one run ({len(chosen)})",
-        )  # fmt: skip
+        if chosen or outcome in ("accepted", "rejected"):
+            axes.scatter(
+                [p.iteration for p in chosen], [p.rate or 0.0 for p in chosen], s=size,
+                marker=marker, facecolor=face, edgecolor=edge, linewidth=edge_width, zorder=order,
+                clip_on=False, label=f"{label} ({len(chosen)})",
+            )  # fmt: skip
 
 
 def _title(record: RunRecord) -> str:
-    papers = next(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
+    papers = max(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
     name = one_line(record.folder.resolve().name, 24)
     simulated = "simulated, " if record.config.simulated else ""
     policy = record.config.search.policy

@@ -14,6 +14,7 @@ from inner_agent.papers import CHARS_PER_TOKEN, Paper, read_paper
 from inner_agent.settings import INNER_ROLES, Price, Role
 from metaopt.config import RunConfig
 from metaopt.lab import loop_papers
+from metaopt.policy import policy_of
 from metaopt.text import amount, dollars, grid, render
 
 OUTER_ROLES: tuple[Role, ...] = ("analyzer", "implementer")
@@ -29,6 +30,9 @@ PREFIXED = (
 MAIN_AGENT, CHALLENGER, VERIFIER, SOLVER, JUDGE, YES_NO = 1_200, 700, 350, 200, 350, 90
 AUDITOR, PROBES = 450, 3  # tokens of its prompt; answers that show no work
 HONEYPOTS = 2  # papers
+# Of a policy that stops mutants early and shares training trajectories: benchmarks/policies.py's
+# latent model, 20 to 200 iterations; 58 to 64 % were stopped, 24 to 32 % trained anew.
+STOPPED, ANEW = 0.6, 0.25
 TOOL_RESULTS = 300  # of one round, reports aside
 REPORT = 600  # of one attempt: the answer's beginning and a line for each criterion
 FAILURE = 60  # one earlier round as the challenger reads of it
@@ -112,20 +116,37 @@ def report(config: RunConfig) -> str:
     """Estimates by role and in all, with what they rest on.  Raises ``UserError``."""
     work = measure(config)
     uses = [expect(config, work, guess) for guess in (LOW, TYPICAL, HIGH)]
-    batch, n = min(config.search.minibatch, work.train), config.search.iterations
-    per_validated = n * _validation(config, work) + _audited(config) * batch
-    rollouts = n * batch + round(TYPICAL.validated * per_validated)
-    pots = " and the mutant on two honeypots" if config.audit.honeypots else ""
-    if _audited(config):
-        pots += f", in {_audited(config)} of them the mutant on the training papers too"
+    train, val = _rollouts(config, work, TYPICAL)
     head = (
-        f"{n} iterations, each with {batch} training papers, and parent and mutant on {work.val}"
-        f" validation papers{pots}:\nabout {rollouts:,} rollouts. A paper has"
+        f"{config.search.iterations} iterations by policy {config.search.policy}, each:"
+        f"{_plan(config, work)}\nabout {train + val:,.0f} rollouts. A paper has"
         f" {work.paper_tokens:,.0f} tokens on average\n({CHARS_PER_TOKEN} characters each;"
         f" {work.cut} cut to max_paper_tokens)."
     )
     parts = [head, _use_table(config, uses), _guess_table(), *_notes(config, uses)]
     return "\n\n".join(parts)
+
+
+def _plan(config: RunConfig, work: Work) -> str:
+    """What is rolled out, a line each."""
+    search, spending = config.search, policy_of(config.search).spending
+    who = "parent and mutant" if spending.rerun_parent else "the mutant"
+    batch = min(search.minibatch, work.train)
+    lines = [f"the parent on {batch} training papers", f"{who} on {work.val} validation papers"]
+    if spending.trace_uses > 1:
+        lines[0] += f", about one time in {1 / ANEW:.0f}; else what is there serves again"
+    if spending.block:
+        lines[1] += f"; about {STOPPED:.0%} of mutants are stopped after the first {spending.block}"
+    if config.audit.honeypots:
+        lines.append("the mutant on two honeypots" + (", if it wasn't" if spending.block else ""))
+    if _audited(config):
+        lines.append(f"in {_audited(config)} of them the mutant on those training papers too")
+    if _controls(config):
+        lines.append(f"{_controls(config)} of them are live controls, with validation alone")
+    if search.finalists:
+        lines.append(f"at the end {search.finalists} finalists on the validation papers once more,"
+                     f" then the winner {search.report_runs} times")  # fmt: skip
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def measure(config: RunConfig) -> Work:
@@ -140,10 +161,7 @@ def measure(config: RunConfig) -> Work:
 
 def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
     """What the run uses if ``guess`` is right."""
-    search = config.search
-    batch = min(search.minibatch, work.train)
-    train = (search.iterations + guess.validated * _audited(config)) * batch
-    val = search.iterations * guess.validated * _validation(config, work)
+    train, val = _rollouts(config, work, guess)
     calls = _calls(config, guess, train + val, val if config.score == "fresh" else 0)
     return {
         role: _use(config, role, calls[role], _prompt(config, role, work, guess), guess)
@@ -152,9 +170,26 @@ def expect(config: RunConfig, work: Work, guess: Guess) -> dict[Role, Use]:
     }
 
 
-def _validation(config: RunConfig, work: Work) -> int:
-    """Rollouts of one validation: parent and mutant on all papers, the mutant on the honeypots."""
-    return 2 * work.val + HONEYPOTS * config.audit.honeypots
+def _rollouts(config: RunConfig, work: Work, guess: Guess) -> tuple[float, float]:
+    """Rollouts on training and on validation papers, honeypots with these."""
+    search, spending = config.search, policy_of(config.search).spending
+    anew = 1.0 if spending.trace_uses == 1 else max(ANEW, 1 / spending.trace_uses)
+    searching = search.iterations - _controls(config)
+    batch = min(search.minibatch, work.train)
+    train = (searching * anew + guess.validated * _audited(config)) * batch
+    whole = work.val + HONEYPOTS * config.audit.honeypots
+    mutant = STOPPED * spending.block + (1 - STOPPED) * whole if spending.block else whole
+    parent = work.val if spending.rerun_parent else 0
+    validations = searching * guess.validated + _controls(config)
+    last = search.finalists and search.finalists + search.report_runs
+    first = 0 if spending.rerun_parent else work.val
+    return train, validations * (mutant + parent) + last * work.val + first
+
+
+def _controls(config: RunConfig) -> int:
+    """Iterations whose mutant is its parent, unchanged."""
+    every = config.search.null_every
+    return config.search.iterations // every if every else 0
 
 
 def _audited(config: RunConfig) -> int:

@@ -28,8 +28,9 @@ def pooled(candidate: Candidate) -> str:
     if not candidate.papers:
         return "not validated yet"
     low, high = wilson(candidate.passes, candidate.papers)
-    runs = len(candidate.runs)
-    times = f"{runs} run{'s' if runs > 1 else ''} x {candidate.papers // runs} papers"
+    runs, sizes = len(candidate.runs), {papers for *_, papers in candidate.runs}
+    times = f"{runs} run{'s' if runs > 1 else ''}"
+    times += f" x {sizes.pop()} papers" if len(sizes) == 1 else f" on {candidate.papers} papers"
     return f"{candidate.rate:.1%} [{low:.0%} to {high:.0%}] in {times}"
 
 
