@@ -182,6 +182,16 @@ def test_predictions_are_checked_on_the_papers_they_were_made_for(run: Path) -> 
     assert sum(s.named for s in audit(list(checks.values()))[:1]) > 0
 
 
+def test_the_estimate_counts_the_reruns(tmp_path: Path, capsys: Capture) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"', iterations=10, minibatch=4)
+    counts = []
+    for every in (0, 3):
+        asked = ["estimate", str(config), "--set", f"search.audit_analyzer={every}"]
+        assert invoke(app, asked) == 0
+        counts.append(int(re.findall(r"about ([\d,]+) rollouts", capsys.readouterr().out)[0]))
+    assert counts[1] - counts[0] in (10, 11, 12)  # 3 minibatches of 4, if the mutant is validated
+
+
 def all_hits(draws: Sequence[Draw]) -> list[float]:
     """The distribution of hits, by going through every way to name papers."""
     ways = [
