@@ -19,7 +19,7 @@ from metaopt.ablation import BEFORE, WHOLE, Ablated, label
 from metaopt.hunks import Hunk
 from metaopt.measure import Measured
 from metaopt.status import SIMULATED
-from metaopt.text import grid, one_line, render
+from metaopt.text import grid, one_line, render, several
 
 FORMAT = 1  # of the JSON
 CARRIES, COSTS, UNCLEAR = "carries the gain", "costs", "can't tell"
@@ -133,11 +133,10 @@ def as_json(found: Attribution) -> str:
 def as_text(found: Attribution) -> str:
     """As people read it in a terminal."""
     candidate, against = f"candidate {found.candidate}", _name(found.against)
-    plural = "s" if found.repeats > 1 else ""
     lines = [
         *([SIMULATED] if found.simulated else []),
         f"{candidate} without each part of its change to {against}",
-        f"{_size(found)} repeat{plural}, the same draws for the same requests",
+        f"{_size(found)}, the same draws for the same requests",
         f"{against} {found.before:.0%}, {candidate} {found.rate:.0%}: {found.whole.told()},"
         f" p {p_text(found.whole.p_mid)}",
         "",
@@ -198,7 +197,8 @@ def _together(found: Attribution, surplus: Contrast) -> str:
 
 
 def _size(found: Attribution) -> str:
-    return f"{len(found.papers)} {found.part} papers x {found.repeats}"
+    papers = several(len(found.papers), f"{found.part} paper")
+    return f"{papers} x {several(found.repeats, 'repeat')}"
 
 
 def _name(candidate: int) -> str:

@@ -245,8 +245,7 @@ def sign_flip_power(
 
     ``square`` is the mean square of a paper's difference.  With one repeat it is the share of
     papers on which the two disagree, and the power is exact: that of McNemar's test, summed over
-    how many papers disagree.  With several, or more than ``EXACT`` papers, it is nearly
-    the t test's.
+    how many papers disagree.  With several, or more than ``EXACT`` papers, it is the t test's.
     """
     difference = abs(difference)
     if repeats == 1 and papers <= EXACT:

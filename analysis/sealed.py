@@ -16,7 +16,7 @@ from inner_agent.errors import UserError
 from metaopt.record import find, open_record, usage
 from metaopt.sealed import openings, siblings, times
 from metaopt.status import SIMULATED
-from metaopt.text import amount, dollars, grid, moment, render
+from metaopt.text import amount, dollars, grid, moment, render, several
 from metaopt.unseal import FOLDER
 
 FORMAT = 1  # of the JSON
@@ -94,10 +94,10 @@ def as_json(found: Shown) -> str:
 def as_text(found: Shown) -> str:
     """As people read it in a terminal."""
     head = f"{found.run}: sealed test, opened {times(found.opened)}"
-    plural = "s" if found.repeats > 1 else ""
     lines = [
         f"{head}   {SIMULATED}" if found.simulated else head,
-        f"{len(found.papers)} test papers x {found.repeats} repeat{plural}, {moment(found.at)};"
+        f"{several(len(found.papers), 'test paper')} x {several(found.repeats, 'repeat')},"
+        f" {moment(found.at)};"
         f" spent {amount(found.calls)} calls, {dollars(found.usd)}",
     ]
     if found.again:

@@ -15,6 +15,7 @@ ALL = {  # script: what makes it quick; the aims are for the full size
     "aimd.py": ["--seconds", "4"],
     "savings.py": ["--iterations", "2"],
     "durability.py": ["--pairs", "1"],
+    "recorded.py": ["--starts", "1"],
 }
 
 

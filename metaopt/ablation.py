@@ -24,6 +24,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.runner import say
 from metaopt.smoke import Smoke
+from metaopt.text import several
 from metaopt.tree import Tree
 
 WHOLE, BEFORE = "candidate", "before"
@@ -65,7 +66,7 @@ def take_apart(
         hunks = split_diff(before, after, partial(repo.file_diff, against.commit, candidate.commit))
         if not hunks:
             raise UserError(f"candidate {candidate.id} is candidate {against.id}: no hunk differs")
-        say(f"{len(hunks)} hunks: seeing which of them can be taken back alone")
+        say(f"{several(len(hunks), 'hunk')}: seeing which can be taken back alone")
         groups = asyncio.run(_groups(config, choose_mode(config), before, after, hunks))
         sources = {
             WHOLE: Source(repo, candidate.commit, candidate.tree),
@@ -76,8 +77,9 @@ def take_apart(
             back = [hunks[k] for k in group.members]
             tree = take_back(before, after, hunks, back)
             arms.append(None if group.problem else _add(sources, repo, against, tree, group))
-        say(f"{len(sources) * len(papers) * repeats} rollouts: {len(sources)} harnesses on"
-            f" {len(papers)} papers, {repeats} repeats")  # fmt: skip
+        say(f"{several(len(sources) * len(papers) * repeats, 'rollout')}:"
+            f" {several(len(sources), 'harness')} on {several(len(papers), 'paper')},"
+            f" {several(repeats, 'repeat')}")  # fmt: skip
         measured = measure_open(config, out, sources, part, papers, repeats)
     return Ablated(candidate, against, hunks, groups, arms, measured)
 

@@ -164,6 +164,9 @@ def told(record: RunRecord, policy_name: str, replayed: Replayed) -> str:
     table = grid(">iteration", ">parent", ">mutant", "decision")
     for s in steps:
         outcome = f"not on record: {s.question}" if s.question else s.decision
+        if s.mutant is not None:
+            _, passes, papers = s.runs[-1]
+            outcome += f", passed {passes} of {papers}"
         table.add_row(str(s.iteration), str(s.parent), str(s.mutant or ""), one_line(outcome, 200))
     simulated = "   SIMULATED" if record.config.simulated else ""
     return "\n".join([

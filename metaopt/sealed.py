@@ -15,7 +15,7 @@ from inner_agent.durable import write_files
 from inner_agent.errors import UserError
 from inner_agent.papers import Paper
 from metaopt.record import RunRecord, find
-from metaopt.text import moment
+from metaopt.text import moment, several
 
 NAME = "test.json"
 ARMS = ("best", "baseline", "paper")
@@ -62,8 +62,8 @@ class Opening(BaseModel):
             f"{name} {arm.rate:.1%}" + (f" (candidate {arm.candidate})" if arm.candidate else "")
             for name, arm in self.arms.items()
         )
-        repeats = f", {self.repeats} times" if self.repeats > 1 else ""
-        return f"{moment(self.at)}: {rates} on {len(self.papers)} papers{repeats}"
+        papers = f"{several(len(self.papers), 'paper')} x {several(self.repeats, 'repeat')}"
+        return f"{moment(self.at)}: {rates} on {papers}"
 
 
 class _File(BaseModel):

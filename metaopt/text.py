@@ -46,6 +46,12 @@ def moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
+def several(count: int, what: str) -> str:
+    """A number of things: 1 repeat, 3 repeats, 2 harnesses."""
+    ending = "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{'' if count == 1 else ending}"
+
+
 def amount(count: float) -> str:
     """A count of tokens or calls to three digits: 950, 12.3 k, 4.56 M."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

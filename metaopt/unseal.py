@@ -20,6 +20,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.runner import say
 from metaopt.sealed import Opening, close_opening, open_seal, openings, siblings
 from metaopt.store import lock
+from metaopt.text import several
 
 FOLDER = "test"
 
@@ -77,10 +78,10 @@ def _beforehand(record: RunRecord, opening: Opening) -> list[str]:
     arms = opening.arms
     candidates = {arm.candidate for arm in arms.values()}
     rollouts = len(candidates) * len(opening.papers) * opening.repeats
-    harnesses = f"{len(candidates)} harness{'es' if len(candidates) > 1 else ''}"
     lines = [
-        f"{rollouts} rollouts: {harnesses} on {len(opening.papers)} test papers,"
-        f" {opening.repeats} repeats; the budget in the run's config counts anew for them"
+        f"{several(rollouts, 'rollout')}: {several(len(candidates), 'harness')} on"
+        f" {several(len(opening.papers), 'test paper')}, {several(opening.repeats, 'repeat')}; the"
+        " budget in the run's config counts anew for them"
     ]
     for ident in sorted(candidates):
         names = [name for name, arm in arms.items() if arm.candidate == ident]

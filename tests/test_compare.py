@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from whole_runs import measured_by_hand
 
 from analysis.cli import app
 from analysis.compare import Comparison, compare
 from analysis.compare_text import report
-from inner_agent.run_paper import PaperResult
 from metaopt import measure
 from metaopt.cli import invoke
 from metaopt.config import load_config
-from metaopt.rollouts import freeze_inner
-from metaopt.store import Store, lock
+from metaopt.store import lock
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "demo.toml"
@@ -228,18 +227,7 @@ def recorded(tmp_path: Path) -> Callable[..., Comparison]:
         arms = tuple(measure.Arm(f"h{a}", "", f"tree {a}") for a in range(len(passes)))
         papers = {f"paper-{p}": "" for p in range(passes.shape[2])}
         plan = measure.Plan(arms, "val", papers, passes.shape[1])
-        out.mkdir()
-        measure._keep(out, plan)
-        freeze_inner(out, config)
-        store = Store(out / measure.DATABASE)
-        for (a, k, p), passed in np.ndenumerate(passes):
-            result = PaperResult(
-                paper=f"paper-{p}", passed=passed, accepted=passed, calls=60,
-                reason="passed" if passed else "not_accepted", outcomes={"too_easy": 2},
-                question=questions(p) if passed else "",
-            )  # fmt: skip
-            store.put_result(a, "val", k, result, {"wall_s": 1.0, "in_flight": 3.0})
-        store.close()
+        measured_by_hand(out, config, plan, passes, questions)
         return compare(measure.read_measured(out))
 
     return made_up

@@ -3,20 +3,26 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fake_openai import Body, completion
+from numpy.typing import NDArray
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.llm import Reply, Request
+from inner_agent.run_paper import PaperResult
 from inner_agent.simulator import Simulator
 from inner_agent.simulator.parameters import SimulatorParameters
+from metaopt import measure
 from metaopt.config import RunConfig, freeze
+from metaopt.measure import Plan
 from metaopt.repo import HarnessRepo
+from metaopt.rollouts import freeze_inner
 from metaopt.store import Event, Store
 
 HERE = Path(__file__).parent
@@ -109,6 +115,28 @@ def decided(
         "decided": {"accepted": accepted, "entry": entry},
     }.items():  # fmt: skip
         store.append(Event(i, kind, data))
+
+
+def measured_by_hand(
+    folder: Path, config: RunConfig, plan: Plan, passes: NDArray[np.bool_],
+    question: Callable[[int], str] = str,
+) -> None:  # fmt: skip
+    """A measurement's folder with made-up results ``passes[arm, repeat, paper]``."""
+    folder.mkdir(parents=True)
+    measure._keep(folder, plan)
+    freeze_inner(folder, config)
+    papers = list(plan.papers)
+    with closing(Store(folder / measure.DATABASE)) as store:
+        store._db.execute("BEGIN")  # thousands, in one commit
+        for (arm, repeat, p), passed in np.ndenumerate(passes):
+            result = PaperResult(
+                paper=papers[p], passed=passed, accepted=passed, calls=60, usd=0.01,
+                reason="passed" if passed else "not_accepted",
+                outcomes={"too_easy": 2, "accepted": int(passed)},
+                question=question(p) if passed else "",
+            )  # fmt: skip
+            store.put_result(arm, plan.part, repeat, result, {"wall_s": 1.0, "in_flight": 3.0})
+        store._db.execute("COMMIT")
 
 
 class Provider:
