@@ -23,9 +23,11 @@ Three steps:
   3. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
 Before a run:   init, split, doctor, estimate, serve-local
-A run:          run, status, show, plot (validation pass rate over iterations), checkout
+A run:          run, status, show, plot (validation pass rate over iterations), checkout,
+                report (what was done, and how far to believe it)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
-                ablate (which hunks carry a gain), test (the sealed papers, once, at the end)
+                ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
+                power (what the gate and a comparison can tell)
 Data:           generate
 
 `metaopt COMMAND --help` explains each."""

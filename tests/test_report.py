@@ -17,13 +17,14 @@ from analysis.cli import app
 from analysis.deviations import deviations
 from analysis.markdown import escape
 from analysis.predictions import Draw, audit, by_chance, interval, score
+from metaopt.analyzer import Diagnosis
 from metaopt.chance import accepted
 from metaopt.cli import invoke
 from metaopt.config import load_config
 from metaopt.optimism import meter
 from metaopt.policy import Paper
 from metaopt.population import shrunk_rates
-from metaopt.predictions import checked
+from metaopt.predictions import Checked, checked
 from metaopt.record import open_record
 from metaopt.store import Event, Store
 from metaopt.validations import against_luck, papers_of_run, validations
@@ -180,6 +181,41 @@ def test_predictions_are_checked_on_the_papers_they_were_made_for(run: Path) -> 
     free = [c for c in checks.values() if not c.rerun]
     assert all(set(c.after) < set(record.stages[c.iteration]["traced"]["papers"]) for c in free)
     assert sum(s.named for s in audit(list(checks.values()))[:1]) > 0
+
+
+def test_the_estimate_counts_the_reruns(tmp_path: Path, capsys: Capture) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"', iterations=10, minibatch=4)
+    counts = []
+    for every in (0, 3):
+        asked = ["estimate", str(config), "--set", f"search.audit_analyzer={every}"]
+        assert invoke(app, asked) == 0
+        counts.append(int(re.findall(r"about ([\d,]+) rollouts", capsys.readouterr().out)[0]))
+    assert counts[1] - counts[0] in (10, 11, 12)  # 3 minibatches of 4, if the mutant is validated
+
+
+def test_hits_are_what_was_named_and_came_true() -> None:
+    """a, b, c failed before, d, e, f passed; b, c pass and e fails after."""
+    modes = [
+        {"name": "leak", "share": 0.5, "evidence": ["seen"], "papers": ["a", "b", "d"]},
+        {"name": "generic", "share": 0.5, "evidence": ["seen"], "papers": ["c"]},
+    ]
+    told = {
+        "failure_modes": modes, "root_cause": "x", "proposed_change": "y",
+        "predicted_fixes": ["a", "b", "d"], "papers_at_risk": ["e", "f", "a"],
+    }  # fmt: skip
+    check = Checked(
+        iteration=1,
+        diagnosis=Diagnosis.model_validate(told, strict=False),
+        before=dict.fromkeys("abc", False) | dict.fromkeys("def", True),
+        after={"a": False, "b": True, "c": True, "d": True, "e": False, "f": True},
+        rerun=True,
+    )
+    assert (check.fixed, check.broken) == ({"b", "c"}, {"e"})
+    fixes, breaks, leak = audit([check])  # nothing was named of the other mode
+    counts = [(s.papers, s.true, s.named, s.hits) for s in (fixes, breaks, leak)]
+    assert counts == [(3, 2, 2, 1), (3, 1, 2, 1), (3, 2, 2, 1)]
+    assert leak.what == "fixes, leak"
+    assert fixes.expected == pytest.approx(2 * 2 / 3)
 
 
 def all_hits(draws: Sequence[Draw]) -> list[float]:
