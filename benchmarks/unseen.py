@@ -1,16 +1,20 @@
 """Does a run's winner hold on papers that nobody chose by?
 
 For each seed: a whole run of a config, then its best candidate and the baseline with fresh samples
-on synthetic papers that are in no part of the split.  Prints one pair of pass rates a seed.
+on synthetic papers that are in no part of the split.  Prints these pass rates beside the one that
+the run reports: the winner's re-runs where there were finalists, else the average of its runs.
 
     python benchmarks/unseen.py --config configs/demo.toml --seeds 10 --papers 200
+    python benchmarks/unseen.py --set search.policy=thompson --set search.iterations=40
 """
 
 import argparse
 import asyncio
+import sqlite3
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from inner_agent.calls import CallStore
@@ -22,7 +26,7 @@ from inner_agent.synthetic import write_papers
 from metaopt.config import RunConfig, load_config
 from metaopt.repo import HarnessRepo
 from metaopt.runner import run
-from metaopt.state import replay, winner
+from metaopt.state import State, replay, winner
 from metaopt.store import Store
 
 UNSEEN_SEED = 1  # the configs' own papers come from seed 0
@@ -31,20 +35,26 @@ UNSEEN_SEED = 1  # the configs' own papers come from seed 0
 def main() -> None:
     """Print the table."""
     options = _options()
-    print("seed  baseline  best  candidate  accepted   (simulated, pass rate on unseen papers)")
+    print("simulated; pass rates on unseen papers, and what the run reports of its best")
+    print("seed  baseline   best  reported  candidate  accepted  rollouts")
     with ProcessPoolExecutor(options.jobs) as pool:
         jobs = [
             pool.submit(pair, options.config, seed, options.papers, options.set)
             for seed in range(options.seeds)
         ]
         rows = [job.result() for job in jobs]
-    for seed, (baseline, top, candidate, accepted) in enumerate(rows):
-        print(f"{seed:4}  {baseline:8.1%}  {top:5.1%}  {candidate:9}  {accepted:8}")
+    for seed, (baseline, top, told, candidate, accepted, rollouts) in enumerate(rows):
+        print(f"{seed:4}  {baseline:8.1%}  {top:5.1%}  {told:8.1%}  {candidate:9}  {accepted:8}"
+              f"  {rollouts:8}")  # fmt: skip
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    print(f"mean  {means[0]:8.1%}  {means[1]:5.1%}  {means[2]:8.1%}  {'':9}  {means[4]:8.1f}"
+          f"  {means[5]:8.0f}")  # fmt: skip
     print(f"best above baseline in {sum(w > b for b, w, *_ in rows)} of {len(rows)} seeds")
 
 
 def pair(config: Path, seed: int, papers: int, overrides: list[str]) -> tuple[float, ...]:
-    """One seed: rates of baseline and winner, the winner's number, how many were accepted."""
+    """One seed: rates of baseline and winner, the reported one, the winner's number, how many were
+    accepted, and rollouts on training and validation papers."""
     settings = load_config(config, [*overrides, f"seed={seed}"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -60,7 +70,23 @@ def pair(config: Path, seed: int, papers: int, overrides: list[str]) -> tuple[fl
             asyncio.run(rate(settings, repo.export(commit, folder / "trees"), unseen, folder))
             for commit in (repo.baseline, top.commit)
         ]
-        return (*rates, top.id, len(state.population) - 1)
+        accepted = len(state.population) - 1
+        return (*rates, reported(state), top.id, accepted, spent(folder / "run" / "run.db"))
+
+
+def reported(state: State) -> float:
+    """What the run says of its winner."""
+    if state.finalists is None:
+        return winner(state).rate
+    again = [passed for run in state.finalists.data["report"] for passed in run]
+    return sum(again) / len(again)
+
+
+def spent(database: Path) -> int:
+    """The run's rollouts, those on honeypots aside."""
+    with closing(sqlite3.connect(database)) as db:
+        (count,) = db.execute("SELECT COUNT(*) FROM results WHERE part != 'honeypot'").fetchone()
+    return int(count)
 
 
 async def rate(config: RunConfig, harness: Path, papers: list[Paper], folder: Path) -> float:
