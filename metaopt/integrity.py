@@ -67,15 +67,25 @@ def alarm(parent: Stand, mutant: Stand, pots: Iterable[PaperResult] = ()) -> str
     return "; ".join(reasons)
 
 
+def audit_of(record: RunRecord, candidate: int, i: int) -> dict[str, Any] | None:
+    """What iteration ``i`` recorded of a candidate's audit, if it was validated there."""
+    stages = record.stages[i]
+    if "validated" in stages:
+        if candidate == i:
+            return dict(stages["validated"]["audit"]["mutant"])
+        if candidate == stages["selected"]["parent"] and stages["validated"]["parent"]:
+            return dict(stages["validated"]["audit"]["parent"])
+    if "baseline" in stages and candidate == 0:
+        return dict(stages["baseline"]["audit"])
+    return None
+
+
 def audited_text(record: RunRecord, candidate: int) -> str:
     """What of a candidate's accepted items stood the audit, over all its validations."""
     found = Counter[str]()
-    for i, stages in record.stages.items():
-        if "validated" in stages:
-            for side, who in (("parent", stages["selected"]["parent"]), ("mutant", i)):
-                if who == candidate:
-                    one = stages["validated"]["audit"][side]
-                    found.update({k: one[k] for k in ("accepted", "audited")})
+    for i in record.stages:
+        if one := audit_of(record, candidate, i):
+            found.update({k: one[k] for k in ("accepted", "audited")})
     if not found["accepted"]:
         return "no accepted item yet"
     return f"{found['audited']} of {found['accepted']} accepted items stood"

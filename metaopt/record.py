@@ -123,8 +123,11 @@ def find(record: RunRecord, name: str) -> Found:
     made = stages.get("implemented")
     if made is None:
         return Found(ident, None)
-    parent = stages["selected"]["parent"]
-    return Found(ident, Candidate(ident, parent, made["commit"], made["tree"], made["summary"]))
+    parent, scores = stages["selected"]["parent"], stages.get("validated")
+    found = Candidate(ident, parent, made["commit"], made["tree"], made["summary"], accepted=False)
+    if scores:  # a live control, or not decided yet
+        found.add_run(ident, sum(scores["mutant"]), len(scores["mutant"]))
+    return Found(ident, found)
 
 
 def usage(folder: Path) -> dict[str, Usage]:

@@ -10,7 +10,7 @@ from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 from metaopt.analyzer import Diagnosis
 from metaopt.config import BUILTIN
-from metaopt.integrity import audited_text
+from metaopt.integrity import audit_of, audited_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
@@ -83,14 +83,15 @@ def _overview(record: RunRecord, found: Found) -> str:
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
         lines.append(f"audit       {audited_text(record, c.id)}")
         entry = next((d for d in record.decisions if d.iteration == found.id), None)
+        if entry and entry.stopped:
+            lines.append(f"stopped     {one_line(entry.stopped, 300)}")
         if entry and entry.alarm:
             lines.append(f"ALARM       {one_line(entry.alarm, 300)}")
         children = [x.id for x in record.state.candidates.values() if x.parent == c.id]
         lines.append(f"children    {', '.join(map(str, children)) or 'none'}")
         lines.append(f"commit      {c.commit}")
-    views = (
-        "--analysis" if c is None else "--papers" if not found.id else "--diff --analysis --papers"
-    )
+    alone = not found.id or stages.get("implemented", {}).get("control")  # nothing was edited
+    views = "--analysis" if c is None else "--papers" if alone else "--diff --analysis --papers"
     more = f"metaopt show {shlex.quote(str(record.folder))} {found.id} {views}"
     return "\n".join([*lines, "", more])
 
@@ -101,7 +102,7 @@ def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:
     parent = find(record, str(candidate.parent)).made()
     with closing(record.repo()) as repo:
         before = repo.baseline if from_baseline else parent.commit
-        return repo.diff(before, candidate.commit).rstrip()
+        return repo.diff(before, candidate.commit).rstrip() or "no difference"
 
 
 def _analysis(record: RunRecord, found: Found) -> str:
@@ -143,26 +144,36 @@ def _papers(record: RunRecord, candidate: Candidate) -> str:
     if not candidate.runs:
         raise UserError(f"candidate {candidate.id} has not been validated; --papers needs it")
     own = candidate.id or candidate.runs[-1][0]  # the baseline: its latest run
-    runs: list[Results] = []
-    before: Results = {}
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
         runs = [_validated(record, store, candidate.id, i) for i, _, _ in candidate.runs]
         now = _validated(record, store, candidate.id, own)
-        if candidate.parent is not None:
-            before = _validated(record, store, candidate.parent, own)
+        before, then = _parents(record, store, candidate, own)
     head = f"validation in iteration {own}"
     if before:
-        head += f": parent {candidate.parent} before, candidate {candidate.id} after"
+        when = "" if then == own else f" (as it was in iteration {then})"
+        head += f": parent {candidate.parent} before{when}, candidate {candidate.id} after"
     return f"{head}\n\n{_paper_table(now, before, runs)}"
+
+
+def _parents(record: RunRecord, store: Store, candidate: Candidate, i: int) -> tuple[Results, int]:
+    """The parent's results beside a candidate's, or where it wasn't run again, its own; and the
+    iteration they are from."""
+    if candidate.parent is None:
+        return {}, i
+    beside = _validated(record, store, candidate.parent, i)
+    if beside:
+        return beside, i
+    return _validated(record, store, candidate.parent, candidate.parent), candidate.parent
 
 
 def _validated(record: RunRecord, store: Store, candidate: int, i: int) -> Results:
     """A candidate's results in iteration ``i``; a question that several papers share is no pass."""
-    side = "mutant" if candidate == i else "parent"
-    repeats = record.stages[i]["validated"]["audit"][side]["repeats"]
+    audit = audit_of(record, candidate, i)
+    if audit is None:
+        return {}
     shared = {"passed": False, "reason": "audit_failed"}
     found = store.results(candidate, "val", i)
-    return found | {p: found[p].model_copy(update=shared) for p in repeats}
+    return found | {p: found[p].model_copy(update=shared) for p in audit["repeats"]}
 
 
 def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:

@@ -78,7 +78,8 @@ def history(folder: Path) -> str:
             "" if rate is None else f"{rate:.0%}" for rate in (d.parent_rate, d.mutant_rate)
         )
         edit = one_line(d.summary or d.proposed_change, 300)
-        outcome = one_line(d.decision, 300) + (", ALARM" if d.alarm else "")
+        outcome = one_line(d.decision, 300) + (" early" if d.stopped else "")
+        outcome += ", ALARM" if d.alarm else ""
         table.add_row(str(d.iteration), str(d.parent), outcome, old, new, edit)
     if not table.row_count:
         return "no iteration is decided yet"

@@ -185,6 +185,7 @@ def test_a_whole_run(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[
         sources = [s["traced"]["source"] for s in record.stages.values() if "traced" in s]
         assert min(np.diff([0, *sources])) == 0  # some iterations share a training evaluation
         assert record.state.candidates[0].runs[0][0] == 0
+    check_shown(out, record, capsys)
     # Stopped and gone on with, it is the same run; what the search knows has no finalists in it.
     one = [*words, "--set", "budget.calls=700"]
     while invoke(app, ["run", str(config), "--out", str(again), *one]) == 3:
@@ -248,6 +249,22 @@ def test_a_replay_says_what_the_record_cannot_answer(
     assert (recorded["thompson"] / "calls.db").stat().st_mtime_ns == calls
     assert invoke(app, ["replay", str(recorded["paper"]), "--policy", "greedy"]) == 2
     assert "--policy greedy" in capsys.readouterr().err
+
+
+def check_shown(out: Path, record: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every candidate can be looked at, controls and the baseline too, paper by paper."""
+    for i, stages in record.stages.items():
+        if i and "validated" not in stages:
+            continue
+        papers = stages["validated"]["papers"] if i else record.stages[6]["finalists"]["papers"]
+        capsys.readouterr()
+        assert invoke(app, ["show", str(out), str(i), "--papers"]) == 0
+        shown = capsys.readouterr().out
+        assert all(p[:20] in shown for p in papers)
+        assert not i or f"candidate {i} after" in shown
+        assert invoke(app, ["show", str(out), str(i)]) == 0
+        said = capsys.readouterr().out
+        assert ("stopped     " in said) == bool(i and stages["validated"]["stopped"])
 
 
 def check_controls(record: Any) -> None:
