@@ -69,8 +69,9 @@ class StubLab(Lab):
     """Rollouts that have their result at once; it is recorded as any other."""
 
     async def evaluate(
-        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper]
-    ) -> dict[str, PaperResult]:
+        self, i: int, candidate: Candidate, part: str, papers: Sequence[Paper], draws: str = "",
+        shown: int | None = None,
+    ) -> dict[str, PaperResult]:  # fmt: skip
         """Results by chance alone, so that every other mutant is let in: a large population."""
         done = self.store.results(candidate.id, part, i)
         draw = random.Random(f"{candidate.id}/{part}/{i}")
@@ -125,7 +126,8 @@ async def _no_problems(_tree: Mapping[str, bytes]) -> list[str]:
 
 def run(iterations: int, folder: Path) -> tuple[list[float], int]:
     """CPU seconds at each decision since the start, and the size of the population at the end."""
-    config = load_config(ROOT / "configs" / "demo.toml", [f"search.iterations={iterations}"])
+    settings = [f"search.iterations={iterations}", "search.audit_analyzer=0"]
+    config = load_config(ROOT / "configs" / "demo.toml", settings)
     config = config.model_copy(update={"audit": Audit(honeypots=False)})  # no model is there
     decided: list[float] = []
     monitor = Monitor(say=lambda line: decided.append(own_cpu()) if "ALARM" not in line else None)
