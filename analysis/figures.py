@@ -23,8 +23,8 @@ from metaopt.optimism import meter
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record
 from metaopt.state import State, replay
-from metaopt.statistics import wilson
 from metaopt.text import one_line
+from metaopt.validations import Validation, interval, validations
 
 # The meter's figures that are drawn, and what stands below them.
 # How single scores are drawn: outcome, marker, face, edge, what the legend says.
@@ -46,7 +46,7 @@ SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The run after one decision.  Rates are fractions; intervals are 95 % (Wilson).
+    """The run after one decision.  Rates are fractions; intervals are 95 %.
 
     ``outcome``: accepted, rejected, stopped (rejected before it was run on all papers), control or
     failed.  ``rate`` is the mutant's in its one validation run, ``None`` when the iteration failed.
@@ -97,19 +97,19 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
 
 def course(record: RunRecord) -> list[Point]:
     """The run decision by decision, in the iterations' order."""
-    state, points = replay(record.events), []
+    state, points, found = replay(record.events), [], validations(record)
     while state.done(state.advanced + 1, "decided"):
         state.advance(state.advanced + 1)
-        points.append(_point(state))
+        points.append(_point(state, found))
     return points
 
 
-def _point(state: State) -> Point:
+def _point(state: State, found: Sequence[Validation]) -> Point:
     entry = state.history[-1]
     outcome = entry.decision.partition(":")[0]
     top, baseline = best(state.candidates.values()), state.candidates[0]
-    best_low, best_high = wilson(top.passes, top.papers)
-    baseline_low, baseline_high = wilson(baseline.passes, baseline.papers)
+    best_low, best_high = interval(found, top.id, entry.iteration)
+    baseline_low, baseline_high = interval(found, 0, entry.iteration)
     return Point(
         entry.iteration, entry.parent,
         "stopped" if entry.stopped and outcome == "rejected" else outcome, entry.mutant_rate,

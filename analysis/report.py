@@ -22,7 +22,7 @@ from metaopt.sealed import opened_text, openings
 from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, duration, one_line, pooled
-from metaopt.validations import AgainstLuck, against_luck, luck_text, validations
+from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
 MODES = 8  # failure modes that the predictions' table shows
 BARE = "There is no validated candidate yet, so there is nothing to report about rates."
@@ -246,9 +246,16 @@ def _integrity(record: RunRecord) -> Section:
 def _lineage(record: RunRecord) -> Section:
     """How the best came to be, and what became of the iterations."""
     by_id: dict[int, Candidate] = record.state.candidates
-    rows, at = [], winner(record.state)
+    rows, at, found = [], winner(record.state), validations(record)
     while at.parent is not None:
-        rows.append((str(at.id), str(at.parent), pooled(at), one_line(at.summary, 300)))
+        rows.append(
+            (
+                str(at.id),
+                str(at.parent),
+                pooled(at, interval(found, at.id)),
+                one_line(at.summary, 300),
+            )
+        )
         at = by_id[at.parent]
     outcomes = Counter(d.decision.partition(":")[0] for d in record.decisions)
     counted = ", ".join(f"{n} {what}" for what, n in outcomes.most_common()) or "none decided"

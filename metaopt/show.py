@@ -17,6 +17,7 @@ from metaopt.record import Found, RunRecord, find, open_record
 from metaopt.status import SIMULATED
 from metaopt.store import Store
 from metaopt.text import clean, grid, one_line, pooled, render
+from metaopt.validations import interval, validations
 
 Results = Mapping[str, PaperResult]
 
@@ -58,7 +59,9 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
         except OSError as e:
             raise UserError(f"{target}: can't be made ({e.strerror}); name a new folder") from None
         text = repo.diff(repo.baseline, chosen.commit)
-    head = f"{target}: git repository, branch {branch}: candidate {chosen.id}, {pooled(chosen)}"
+    head = (
+        f"{target}: git repository, branch {branch}: candidate {chosen.id}, {_rate(record, chosen)}"
+    )
     if record.config.simulated:
         head += f"\n{SIMULATED}"
     if not text:
@@ -77,7 +80,7 @@ def _overview(record: RunRecord, found: Found) -> str:
     c = found.candidate
     if c is not None:
         rates = shrunk_rates(record.state.candidates.values())
-        lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {pooled(c)}"]
+        lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {_rate(record, c)}"]
         if c.parent is not None and c.id in rates:
             lines.append(f"            {rates[c.id]:.1%} shrunk towards its relatives'")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
@@ -94,6 +97,10 @@ def _overview(record: RunRecord, found: Found) -> str:
     views = "--analysis" if c is None else "--papers" if alone else "--diff --analysis --papers"
     more = f"metaopt show {shlex.quote(str(record.folder))} {found.id} {views}"
     return "\n".join([*lines, "", more])
+
+
+def _rate(record: RunRecord, candidate: Candidate) -> str:
+    return pooled(candidate, interval(validations(record), candidate.id))
 
 
 def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:

@@ -9,7 +9,7 @@ from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
 from metaopt.optimism import meter, meter_table
-from metaopt.population import shrunk_rates
+from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import (
     RunRecord,
     open_record,
@@ -30,7 +30,7 @@ from metaopt.text import (
     render,
     screen_width,
 )
-from metaopt.validations import against_luck, luck_text, validations
+from metaopt.validations import against_luck, interval, luck_text, validations
 
 SIMULATED = "SIMULATED: says nothing about real models"
 LUCK = (
@@ -51,7 +51,7 @@ def summary(folder: Path) -> str:
     pairs = [
         ("state", _state(record, len(decisions))),
         ("iterations", _iterations(record, decisions)),
-        ("baseline", pooled(record.state.candidates[0])),
+        ("baseline", _rate(record, record.state.candidates[0])),
         ("best", _best(record)),
         ("audit", _audit(record)),
         *_luck(record),
@@ -139,6 +139,10 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
     return "implementer" if "diagnosed" in stages else "analyzer"
 
 
+def _rate(record: RunRecord, candidate: Candidate) -> str:
+    return pooled(candidate, interval(validations(record), candidate.id))
+
+
 def _best(record: RunRecord) -> str:
     top = winner(record.state)
     if top.id == 0:
@@ -146,7 +150,7 @@ def _best(record: RunRecord) -> str:
     rate = shrunk_rates(record.state.candidates.values())[top.id]
     shrunk = f"{rate:.1%} shrunk towards its relatives'"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
-    return f"candidate {top.id}: {pooled(top)}\n{'':<{INDENT}}{second}"
+    return f"candidate {top.id}: {_rate(record, top)}\n{'':<{INDENT}}{second}"
 
 
 def _audit(record: RunRecord) -> str:

@@ -9,7 +9,6 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from metaopt.population import Candidate
-from metaopt.statistics import wilson
 
 
 def clean(text: str) -> str:
@@ -23,15 +22,15 @@ def one_line(text: str, limit: int = 100) -> str:
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
 
 
-def pooled(candidate: Candidate) -> str:
-    """A candidate's rate over all its validation runs, with its 95 % interval."""
+def pooled(candidate: Candidate, interval: tuple[float, float] | None = None) -> str:
+    """A candidate's rate over all its validation runs, with its 95 % interval where it is given."""
     if not candidate.papers:
         return "not validated yet"
-    low, high = wilson(candidate.passes, candidate.papers)
     runs, sizes = len(candidate.runs), {papers for *_, papers in candidate.runs}
     times = f"{runs} run{'s' if runs > 1 else ''}"
     times += f" x {sizes.pop()} papers" if len(sizes) == 1 else f" on {candidate.papers} papers"
-    return f"{candidate.rate:.1%} [{low:.0%} to {high:.0%}] in {times}"
+    known = f" [{interval[0]:.0%} to {interval[1]:.0%}]" if interval else ""
+    return f"{candidate.rate:.1%}{known} in {times}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from metaopt.chance import Papers, false_accepts, known_papers, number_of
 from metaopt.policy import policy_of
 from metaopt.population import shrunk_rates
 from metaopt.record import RunRecord
-from metaopt.statistics import wilson
+from metaopt.statistics import clustered, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,16 @@ def by_paper(found: Sequence[Validation]) -> dict[str, tuple[int, int]]:
             passes[paper] += passed
             runs[paper] += 1
     return {paper: (passes[paper], n) for paper, n in runs.items()}
+
+
+def interval(
+    found: Sequence[Validation], candidate: int, until: int | None = None
+) -> tuple[float, float]:
+    """The 95 % interval of a candidate's rate over its validations (up to an iteration), for other
+    papers like these; (0, 1) of none."""
+    own = [v for v in found if v.candidate == candidate and (until is None or v.iteration <= until)]
+    counts = by_paper(own).values()
+    return clustered([x for x, _ in counts], [n for _, n in counts]) if own else (0.0, 1.0)
 
 
 def papers_of_run(record: RunRecord) -> Papers:
