@@ -154,7 +154,7 @@ def as_text(answer: Power) -> str:
         "",
         "accepted: by the gate, in one validation of parent and mutant",
         f"told by compare: the verdict of metaopt compare on {answer.papers} papers, each run"
-        f" {times}; “none”: told for a change",
+        f" {times}; “none”: said to differ",
         "papers needed: to be told in 80 % of such comparisons",
     ]
     return "\n".join(lines)
