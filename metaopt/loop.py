@@ -348,7 +348,8 @@ async def rerun_finalists(lab: Lab, last: int) -> None:
     never sees any of this: a run that is made longer goes on as if it had been so from the start.
     """
     count, repeat_max = lab.config.search.finalists, lab.config.audit.repeat_max
-    if not count:
+    done = lab.state.finalists  # an earlier start may have: iteration ``last`` is taken in by now
+    if not count or (done is not None and done.iteration == last):
         return
     known = list(lab.state.candidates.values())
     finalists = ranked(known)[:count]

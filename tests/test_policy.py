@@ -192,6 +192,8 @@ def test_a_whole_run(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[
         calls = int(one[-1].partition("=")[2])
         one[-1] = f"budget.calls={calls + 700}"
     assert story(again) == story(out)
+    assert invoke(app, ["run", str(config), "--out", str(out), *words]) == 0  # nothing is owed
+    assert story(again) == story(out)
 
 
 @pytest.fixture(scope="module")
