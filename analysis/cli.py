@@ -155,7 +155,7 @@ def ablate(
 
 @app.command()
 def power(
-    papers: Annotated[int, typer.Option(min=2, help="Validation papers.")] = 25,
+    papers: Annotated[int, typer.Option(min=2, max=1000, help="Validation papers.")] = 25,
     rate: Annotated[float, typer.Option(help="The parent's true pass rate.")] = 0.3,
     policy: Annotated[
         str | None, typer.Option(help="Whose gate: paper (or the run's), pooled, thompson.")
@@ -164,7 +164,9 @@ def power(
     spread: Annotated[
         float, typer.Option(min=0, max=5, help="How papers' difficulty varies, on the logit.")
     ] = 1.0,
-    iterations: Annotated[int, typer.Option(min=1, help="Mutants that change nothing.")] = 233,
+    iterations: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Mutants that change nothing.")
+    ] = 233,
     run: Annotated[
         Path | None, typer.Option(help="Take papers and rate from this run instead.")
     ] = None,

@@ -105,8 +105,8 @@ def _always(config: RunConfig) -> Iterator[str]:
         )
     if every := config.search.null_every:
         yield (
-            f"Every {every}th iteration's mutant is its parent, unchanged: a live control of the"
-            " gate, which never joins."
+            f"One mutant in {every} is its parent, unchanged: a live control of the gate, which"
+            " never joins."
         )
     yield "A mutant that equals an earlier candidate byte for byte isn't validated again."
     if config.sandbox.mode == "none":
@@ -115,8 +115,8 @@ def _always(config: RunConfig) -> Iterator[str]:
         yield "Mutants also ran on two papers of which nothing can be asked; it decides nothing."
     if every := config.search.audit_analyzer:
         yield (
-            f"In every {'' if every == 1 else f'{every}th '}iteration the mutant also ran on its"
-            " parent's training papers, to score the analyzer's predictions; it decides nothing."
+            f"In one iteration of {every} the mutant also ran on its parent's training papers, to"
+            " score the analyzer's predictions; it decides nothing."
         )
     if config.short_circuit:
         yield (

@@ -112,7 +112,7 @@ def power(setting: Setting, repeats: int, iterations: int) -> Power:
     Changes that would lead out of (0, 1) are left out.
     """
     policy, papers, rate = policy_of(setting.search), setting.papers, setting.rate
-    changes = [c for c in CHANGES if 0.001 < rate + c < 0.999]
+    changes = [c for c in CHANGES if not c or 0.001 < rate + c < 0.999]
     shares = accepted(policy, papers, rate, changes)
     identical = shares[changes.index(0.0)]
     effects = (_effect(papers, rate, c, s, repeats) for c, s in zip(changes, shares, strict=True))

@@ -31,7 +31,7 @@ from metaopt.population import Candidate
 from metaopt.repo import HarnessRepo
 from metaopt.rollouts import Draw, Rollouts
 from metaopt.smoke import Smoke
-from metaopt.splits import read_split
+from metaopt.splits import digest, read_split
 from metaopt.state import State, replay
 from metaopt.store import Event, Lock, Store, claim
 
@@ -124,7 +124,7 @@ def open_lab(
         undo.callback(repo.close)
         repo.unlock()
         gateway = Gateway(config, calls, endpoints)
-        state = _open_state(store, repo, config)
+        state = _open_state(store, repo, config, split)
         # Last: a run that never opened holds nobody to its config.
         write_files({frozen: freeze(config)})
         monitor.iterations = config.search.iterations
@@ -225,7 +225,21 @@ def remove_caches(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
+def refuse_other_papers(
+    opened: Mapping[str, Any], split: Mapping[str, list[Paper]], config: RunConfig
+) -> None:
+    """Raise ``UserError`` when training and validation papers aren't those that the run began
+    with: its pass rates are on those, and test papers are sealed only if they aren't among them."""
+    if opened.get("papers", digest(split)) != digest(split):  # older runs didn't keep it
+        raise UserError(
+            f"{config.papers.split}: training or validation papers aren't those that this run began"
+            " with; restore it"
+        )
+
+
+def _open_state(
+    store: Store, repo: HarnessRepo, config: RunConfig, split: Mapping[str, list[Paper]]
+) -> State:
     state = replay(store.events())
     if state.opened is None:
         opened = {
@@ -234,6 +248,7 @@ def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
             "simulated": config.simulated,
             "metaopt": version("metaopt"),
             "prompts": prompts.hashes(),
+            "papers": digest(split),
         }
         repo.keep(0, repo.baseline)
         repo.mark_best(repo.baseline)
@@ -241,9 +256,11 @@ def _open_state(store: Store, repo: HarnessRepo, config: RunConfig) -> State:
         store.append(event)
         store.sync()
         state.apply(event)
-    elif state.opened["prompts"] != prompts.hashes():
+        return state
+    if state.opened["prompts"] != prompts.hashes():
         raise UserError(
             "this run was started with other solver or judge prompts (another version of metaopt);"
             f" go on with version {state.opened['metaopt']}, or start anew with another --out"
         )
+    refuse_other_papers(state.opened, split, config)
     return state

@@ -16,7 +16,7 @@ from scipy.special import expit
 STEP = 0.25  # typical change of the logit of the pass rate from parent to child
 TAIL = 4.0  # degrees of freedom: most edits are idle, some break everything, a few are leaps
 ROOT = (-1.5, 2.0)  # mean and standard deviation of the baseline's logit before any run
-SWEEPS, ENOUGH = 30, 5e-3  # Newton steps, and the change of a logit that ends them
+SWEEPS, ENOUGH = 100, 5e-3  # Newton steps, and the change of a logit that ends them
 FAR = 3.0  # logits: at most so far does one step look beyond where it stands
 FLAT = 0.02  # the least variance of an outcome that a Newton step reckons with
 

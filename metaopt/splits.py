@@ -3,6 +3,7 @@
 The test part is written and checked like the others, but the loop is never given it.
 """
 
+import hashlib
 import json
 import random
 from collections import defaultdict
@@ -74,6 +75,12 @@ def read_split(path: Path, papers: Mapping[str, Paper]) -> dict[str, list[Paper]
         if not split[part]:
             raise UserError(f"{path}: {part} is empty; make a split with metaopt split")
     return split
+
+
+def digest(split: Mapping[str, list[Paper]]) -> str:
+    """What tells one split from another: sha256 of the parts' papers, ids and texts, in order."""
+    rows = {part: [(p.id, p.sha256) for p in papers] for part, papers in split.items()}
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_twins(split: Mapping[str, Any]) -> None:

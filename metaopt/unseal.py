@@ -14,7 +14,7 @@ from inner_agent.papers import Paper
 from inner_agent.sandbox import choose_mode
 from metaopt.config import RunConfig, load_config, refuse_other_config
 from metaopt.harnesses import Source
-from metaopt.lab import sealed_papers
+from metaopt.lab import loop_papers, refuse_other_papers, sealed_papers
 from metaopt.measure import Measured, measure_open
 from metaopt.record import RunRecord, find, open_record
 from metaopt.runner import say
@@ -42,6 +42,7 @@ def take_test(
         refuse_other_config(frozen.read_text(encoding="utf-8"), config, run)
         _refuse_other_prompts(record)
         choose_mode(config)  # before the seal is broken for nothing
+        refuse_other_papers(record.state.opened or {}, loop_papers(config, run), config)
         papers = sealed_papers(config, run)
         opening = open_seal(record, papers, repeats, again)
         for line in _beforehand(record, opening):

@@ -149,6 +149,9 @@ def test_power_prints_its_table_and_its_numbers(capsys: Capture) -> None:
     answer = json.loads(capsys.readouterr().out)
     assert [e["change"] for e in answer["effects"]][:2] == [-0.05, -0.02]  # none below zero
     assert answer["false_accepts"] == pytest.approx(10 * answer["identical"])
+    for rate in ("1e-9", "0.9999999"):  # at the edge there is still no change at all
+        assert invoke(app, ["power", "--rate", rate]) == 0
+        assert "none      0.0%" in capsys.readouterr().out
     assert invoke(app, ["power", "--rate", "1.2"]) == 2
     assert "between 0 and 1" in capsys.readouterr().err
     assert invoke(app, ["power", "--policy", "thomson"]) == 2

@@ -1,5 +1,6 @@
 """Whole runs: the same events whatever the timing, when resumed, and on damaged folders."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from whole_runs import small_config, story
 
-from metaopt.cli import app, invoke
+from analysis.cli import app
+from metaopt.cli import invoke
 from metaopt.config import load_config
 from metaopt.lab import open_lab
 from metaopt.monitor import Monitor
@@ -55,6 +57,26 @@ def test_a_resumed_run_can_be_longer(tmp_path: Path) -> None:
     after = story(tmp_path / "run")["events"]
     assert after[: len(before)] == before
     assert len([1 for _, kind, _ in after if kind == "decided"]) == 3
+
+
+def test_a_run_keeps_to_the_papers_that_it_began_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, split = small_config(tmp_path, 'kind = "simulator"'), tmp_path / "split.json"
+    parts = json.loads((Path(__file__).parent.parent / "splits/demo.json").read_text())
+    split.write_text(json.dumps(parts))
+    run, few = tmp_path / "run", ["--set", "search.iterations=1"]
+    words = ["run", str(config), "--out", str(run), "--set", f'papers.split="{split}"']
+    assert invoke(app, [*words, *few]) == 0
+    # Two parts change places: what was validated on would be sealed test papers.
+    split.write_text(json.dumps(parts | {"val": parts["test"], "test": parts["val"]}))
+    for asked in (words, ["test", str(run)]):
+        capsys.readouterr()
+        assert invoke(app, asked) == 2
+        assert "aren't those that this run began with; restore it" in capsys.readouterr().err
+    assert not (run / "test.json").exists()
+    split.write_text(json.dumps(parts | {"test": parts["test"][:2]}))  # it never saw any of those
+    assert invoke(app, ["test", str(run)]) == 0
 
 
 def test_the_window_hides_later_decisions(tmp_path: Path) -> None:
