@@ -41,6 +41,7 @@ SHORT = {
     "best, shrunk": "shrunk",
     "finalist, run again": "run again",
     "sealed test, best": "sealed test",
+    "sealed test, the best then": "test, best then",
 }
 
 

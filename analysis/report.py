@@ -18,12 +18,14 @@ from metaopt.optimism import Figure, cells, meter
 from metaopt.population import Candidate
 from metaopt.predictions import checked
 from metaopt.record import RunRecord, open_record, usage
-from metaopt.sealed import opened_text, openings
+from metaopt.sealed import opened_text
 from metaopt.state import winner
 from metaopt.status import SIMULATED
 from metaopt.text import amount, dollars, duration, one_line, pooled
 from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
+# Figures of the best, at its choice, that had no part in it.
+UNCHOSEN = ("finalist, run again", "sealed test, best", "sealed test, the best then")
 MODES = 8  # failure modes that the predictions' table shows
 BARE = "There is no validated candidate yet, so there is nothing to report about rates."
 
@@ -92,9 +94,11 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
         f" average luck alone adds {100 * top.luck:.0f} points to such a figure in a run like"
         " this one."
     )
-    unbiased = [f for f in figures if f.name in ("finalist, run again", "sealed test, best")]
+    unbiased = [f for f in figures if f.name in UNCHOSEN]
     for f in unbiased:
-        yield f"{f.name[0].upper()}{f.name[1:]}: {_said(f)}. These runs had no part in the choice."
+        name = f"{f.name[0].upper()}{f.name[1:]}"
+        name += f", candidate {f.candidate}" if f.candidate != top.candidate else ""
+        yield f"{name}: {_said(f)}. These runs had no part in the choice."
     if not unbiased:
         yield "No figure here is free of the choice: the sealed test papers were never opened."
     luck, _ = against_luck(record)
@@ -171,10 +175,12 @@ def _rates(figures: Sequence[Figure]) -> Section:
 
 def _sealed(record: RunRecord) -> Section:
     """Whether the test papers are still unseen, and what was seen."""
-    opened = opened_text(record.folder)
-    blocks: list[Block] = [f"{opened[0].upper()}{opened[1:]}." if opened else "Not opened."]
-    if len(openings(record.folder)) > 1:
+    opened = opened_text(record.folder, "\n")
+    looks = [f"{text[0].upper()}{text[1:]}." for text in opened.splitlines()] or ["Not opened."]
+    blocks: list[Block] = [looks[0]]
+    if looks[1:]:
         blocks.append("Only the first opening was a test: what came later could know its result.")
+        blocks.append(Bullets(looks[1:]))
     return Section("Sealed test", blocks)
 
 

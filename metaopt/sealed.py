@@ -133,12 +133,14 @@ def close_opening(folder: Path, passes: Mapping[int, Sequence[Sequence[bool]]]) 
     return done
 
 
-def opened_text(folder: Path) -> str:
-    """How often, and what the last opening showed; empty while the seal is whole."""
+def opened_text(folder: Path, between: str = "; ") -> str:
+    """How often, what the first opening showed, and the later looks; empty while the seal is
+    whole."""
     found = openings(folder)
     if not found:
         return ""
-    return f"opened {times(len(found))}, {'last ' if found[1:] else ''}{found[-1].told()}"
+    first = f"opened {times(len(found))}, {'first ' if found[1:] else ''}{found[0].told()}"
+    return between.join([first, *(f"looked again, {later.told()}" for later in found[1:])])
 
 
 def times(count: int) -> str:

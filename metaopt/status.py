@@ -58,7 +58,7 @@ def summary(folder: Path) -> str:
         ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
-    if opened := opened_text(folder):
+    if opened := opened_text(folder, f"\n{'':<{INDENT}}"):
         pairs.append(("test", opened))
     head = record.folder.resolve().name
     if record.config.simulated:

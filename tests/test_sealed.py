@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -180,8 +181,39 @@ def test_another_look_is_on_record_and_draws_anew(
     assert [len(arm.runs) for arm in second.arms.values()] == [2, 2, 2]
     assert first.arms["best"].runs[0] not in second.arms["best"].runs
     _, out, _ = ask(capsys, "status", run)
-    assert "opened 2 times" in out
-    assert "opened 2 times" in ask(capsys, "test", run, "--show")[1]
+    assert f"opened 2 times, first {first.told()}" in out
+    shown, report = ask(capsys, "test", run, "--show")[1], ask(capsys, "report", run)[1]
+    for text in (out, shown, report.replace("Looked", "looked").replace("\\", "")):
+        assert f"looked again, {second.told()}" in text
+    # The first one stays the figure, whatever the second showed.
+    rate = f"{first.arms['best'].rate:.1%}"
+    assert rate != f"{second.arms['best'].rate:.1%}"
+    assert re.search(rf"sealed test, best +{BEST} +{re.escape(rate)} .* {PAPERS} +none", out)
+    assert re.search(rf"^best +{BEST} +\d/{PAPERS} +{first.arms['best'].rate:.0%} ", shown, re.M)
+    assert f"Sealed test, best: {rate} of {PAPERS} rollouts" in report
+    data = tmp_path / "t.json"
+    assert ask(capsys, "test", run, "--show", "--json", data)[0] == 0
+    told = json.loads(data.read_text())
+    assert [told["arms"]["best"]["rate"], told["looks"][0]["arms"]["best"]["rate"]] == [
+        first.arms["best"].rate, second.arms["best"].rate,
+    ]  # fmt: skip
+
+
+def test_once_the_run_went_on_the_test_says_whom_it_tested(
+    opened_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    run = Path(shutil.copytree(opened_run, tmp_path / "run"))
+    with closing(Store(run / "run.db")) as store:
+        repo = HarnessRepo(run / "harness.git", open_record(run).config.harness)
+        tree = repo.read(repo.baseline) | {"notes.md": b"more luck\n"}
+        decided(store, repo, 4, repo.commit(repo.baseline, tree, "x"), 0, (0, 25))
+        repo.close()
+    out, report = ask(capsys, "status", run)[1], ask(capsys, "report", run)[1]
+    assert re.search(rf"sealed test, the best then +{BEST} ", out)
+    assert f"Sealed test, the best then, candidate {BEST}: " in report
+    assert f"the best then, candidate {BEST}; the run went on" in ask(
+        capsys, "test", run, "--show"
+    )[1]  # fmt: skip
 
 
 def test_a_sibling_that_saw_the_papers_is_named(
