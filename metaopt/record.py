@@ -43,6 +43,15 @@ class RunRecord:
         found = sorted((i, s["decided"]["entry"]) for i, s in self.stages.items() if "decided" in s)
         return [HistoryEntry.model_validate(entry) for _, entry in found]
 
+    @property
+    def owes_finalists(self) -> bool:
+        """Is every iteration decided, and the re-run of the finalists, by which the best is chosen,
+        still to come?"""
+        search, last = self.config.search, self.state.finalists
+        if not search.finalists or len(self.decisions) != search.iterations:
+            return False
+        return last is None or last.iteration < search.iterations
+
     def repo(self) -> HarnessRepo:
         """The run's harnesses.  Raises ``UserError`` when they aren't there."""
         path = self.folder / "harness.git"

@@ -191,9 +191,7 @@ def _refuse_unfinished_run(record: RunRecord) -> None:
             f" it is finished: go on with metaopt run, or end it with --set"
             f" search.iterations={max(1, *record.stages)}"
         )
-    last = record.state.finalists
-    owed = decided == wanted and record.config.search.finalists
-    if owed and (last is None or last.iteration < wanted):
+    if record.owes_finalists:
         raise UserError(
             f"{record.folder}: its finalists aren't run again yet, and one of them is the best; go"
             " on with metaopt run"

@@ -101,10 +101,12 @@ def _decision_line(entry: HistoryEntry) -> str:
 def _state(record: RunRecord, decided: int) -> str:
     process = running_process(record.folder)
     if process is None:
-        if decided >= record.config.search.iterations:
+        owed = record.owes_finalists
+        if decided >= record.config.search.iterations and not owed:
             return "finished"
         reason = stop_reason(record.folder)
-        return f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
+        text = f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
+        return f"{text}; its finalists aren't run again yet" if owed else text
     if any(not opening.finished for opening in openings(record.folder)):
         return f"process {process} is on its test papers"
     doing = [
@@ -112,6 +114,8 @@ def _state(record: RunRecord, decided: int) -> str:
         for i, stages in sorted(record.stages.items())
         if i > 0 and "decided" not in stages
     ]
+    if record.owes_finalists:
+        doing.append("finalists")
     text = f"running as process {process}" + (f" ({', '.join(doing)})" if doing else "")
     if pause := paused(record.folder):
         line, since = pause
@@ -215,6 +219,6 @@ def _next_commands(record: RunRecord) -> list[str]:
     if winner(record.state).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
-    if len(record.decisions) < record.config.search.iterations:
+    if len(record.decisions) < record.config.search.iterations or record.owes_finalists:
         commands["go on"] = f"metaopt run {config} --out {folder}"
     return [f"{what:<20}{command}" for what, command in commands.items()]

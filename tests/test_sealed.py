@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -235,6 +236,15 @@ def test_a_run_that_is_not_finished_or_in_use_stays_sealed(run: Path, capsys: Ca
     assert status == 2
     assert "3 of 4 iterations" in err
     assert "search.iterations=3" in err
+    (run / "config.toml").write_text(text.replace("finalists = 0", "finalists = 2"))
+    with closing(sqlite3.connect(run / "run.db")) as db, db:  # all is decided, that is still owed
+        assert db.execute("DELETE FROM events WHERE kind = 'finalists'").rowcount == 1
+    assert "its finalists aren't run again yet" in ask(capsys, "test", run)[2]
+    _, out, _ = ask(capsys, "status", run)
+    assert "state       stopped before its end; its finalists aren't run again yet\n" in out
+    assert f"metaopt run {run}/config.toml --out {run}" in out
+    with lock(run):
+        assert "(finalists)" in ask(capsys, "status", run)[1]
     assert not (run / "test.json").exists()
 
 
