@@ -19,10 +19,10 @@ from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE, STYLE, mark_simulate
 from analysis.targets import SUFFIXES, check_target
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
-from metaopt.optimism import meter
+from metaopt.optimism import meter, rerun_text
 from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record
-from metaopt.state import State, replay
+from metaopt.state import State, replay, winner
 from metaopt.text import one_line
 from metaopt.validations import Validation, interval, validations
 
@@ -37,7 +37,7 @@ MARKS = (
 SHORT = {
     "highest single score": "highest score",
     "best, when accepted": "when accepted",
-    "best, all its runs": "all its runs",
+    "best, its runs in the search": "in the search",
     "best, shrunk": "shrunk",
     "finalist, run again": "run again",
     "sealed test, best": "sealed test",
@@ -92,7 +92,16 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
     simulated = " (simulated)" if record.config.simulated else ""
     return (
         f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
-        f" best {_percent(last.best_rate)}, {name}{simulated}"
+        f" best {_percent(last.best_rate)}, {name}{_chosen(record, last)}{simulated}"
+    )
+
+
+def _chosen(record: RunRecord, last: Point) -> str:
+    """What the finalists' re-run said, which may have chosen another one than the search."""
+    top = winner(record.state)
+    again = rerun_text(record, top.id)
+    return (
+        again if top.id == last.best else f"; chosen among the finalists: candidate {top.id}{again}"
     )
 
 

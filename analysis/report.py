@@ -84,11 +84,11 @@ def _head(record: RunRecord, figures: Sequence[Figure]) -> Section:
 
 def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
     told = {f.name: f for f in figures}
-    yield f"Baseline: {_said(told['baseline, all its runs'])}."
-    if "best, all its runs" not in told:
+    yield f"Baseline: {_said(told['baseline, its runs in the search'])}."
+    if "best, its runs in the search" not in told:
         yield "No candidate is held to be better than the baseline."
         return
-    top = told["best, all its runs"]
+    top = told["best, its runs in the search"]
     yield (
         f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
         f" average luck alone adds {100 * top.luck:.0f} points to such a figure in a run like"

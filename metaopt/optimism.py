@@ -8,7 +8,7 @@ set against its own truth.  Parents must be chosen anew: a lucky candidate is ru
 often, and loses its luck by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Curse:
     """By how much luck alone lifts a figure of a run, on average; fractions.
 
     ``highest``: the highest single score of a candidate, over that one's truth; ``single``: the
-    best candidate's score when it was accepted; ``pooled``: its average over all its runs;
+    best candidate's score when it was accepted; ``pooled``: its average over its validations;
     ``shrunk``: its rate as all its relatives' runs make it.
     """
 
@@ -116,20 +116,27 @@ def meter(record: RunRecord) -> list[Figure]:
         return []
     luck, top = curse(search), winner(record.state)
     highest = max((c for c in record.state.population if c.runs), key=_single)
-    own = [v for v in found if v.candidate == top.id]
+    rates = shrunk_rates(record.state.candidates.values())
     figures = [
-        _figure("baseline, all its runs", [v for v in found if not v.candidate], 0.0),
-        _figure("highest single score", _first(found, highest), luck.highest),
+        _figure("baseline, its runs in the search", _of(found, 0), 0.0),
+        _shrunk("baseline, shrunk", _of(found, 0), rates, 0.0),
+        _figure("highest single score", _of(found, highest.id)[:1], luck.highest),
     ]
     if top.id:
-        rollouts = sum(len(v.papers) for v in own)
-        shrunk = shrunk_rates(record.state.candidates.values())[top.id]
+        own = _of(found, top.id)
         figures += [
-            _figure("best, when accepted", _first(found, top), luck.single),
-            _figure("best, all its runs", own, luck.pooled),
-            Figure("best, shrunk", top.id, shrunk, None, len(own[0].papers), rollouts, luck.shrunk),
+            _figure("best, when accepted", own[:1], luck.single),
+            _figure("best, its runs in the search", own, luck.pooled),
+            _shrunk("best, shrunk", own, rates, luck.shrunk),
         ]
     return [*figures, *_rerun(record), *sealed(record)]
+
+
+def rerun_text(record: RunRecord, candidate: int) -> str:
+    """The rate of a finalist that was chosen, in the runs that had no part in that, to be put after
+    another one; empty for others."""
+    found = [f for f in _rerun(record) if f.candidate == candidate and f.interval]
+    return "".join(f"; {f.rate:.1%} [{_between(f)}] when run again" for f in found)
 
 
 def meter_table(figures: Sequence[Figure]) -> str:
@@ -143,9 +150,12 @@ def meter_table(figures: Sequence[Figure]) -> str:
 
 def cells(f: Figure) -> tuple[str, str, str, str, str]:
     """Candidate, rate, interval, rollouts and luck as people read them."""
-    shown = f"{f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
     luck = f"{100 * f.luck:+.0f} pts" if f.luck else "none"
-    return str(f.candidate), f"{f.rate:.1%}", shown, f"{f.rollouts:,}", luck
+    return str(f.candidate), f"{f.rate:.1%}", _between(f), f"{f.rollouts:,}", luck
+
+
+def _between(f: Figure) -> str:
+    return f"{f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
 
 
 def sealed(record: RunRecord) -> list[Figure]:
@@ -277,8 +287,16 @@ def _figure(name: str, runs: Sequence[Validation], luck: float) -> Figure:
     return Figure(name, runs[0].candidate, rate, interval, len(tries), sum(tries), luck)
 
 
-def _first(found: Sequence[Validation], candidate: Candidate) -> list[Validation]:
-    return [v for v in found if v.candidate == candidate.id][:1]
+def _shrunk(
+    name: str, runs: Sequence[Validation], rates: Mapping[int, float], luck: float
+) -> Figure:
+    """As all runs of its relatives and its own make it."""
+    of, rollouts = runs[0].candidate, sum(len(v.papers) for v in runs)
+    return Figure(name, of, rates[of], None, len(by_paper(runs)), rollouts, luck)
+
+
+def _of(found: Sequence[Validation], candidate: int) -> list[Validation]:
+    return [v for v in found if v.candidate == candidate]
 
 
 def _rerun(record: RunRecord) -> list[Figure]:

@@ -14,10 +14,9 @@ from metaopt.integrity import audit_of, audited_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
-from metaopt.status import SIMULATED
+from metaopt.status import SIMULATED, rate_text
 from metaopt.store import Store
-from metaopt.text import clean, grid, one_line, pooled, render
-from metaopt.validations import interval, validations
+from metaopt.text import clean, grid, one_line, render
 
 Results = Mapping[str, PaperResult]
 
@@ -60,7 +59,8 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
             raise UserError(f"{target}: can't be made ({e.strerror}); name a new folder") from None
         text = repo.diff(repo.baseline, chosen.commit)
     head = (
-        f"{target}: git repository, branch {branch}: candidate {chosen.id}, {_rate(record, chosen)}"
+        f"{target}: git repository, branch {branch}: candidate {chosen.id},"
+        f" {rate_text(record, chosen)}"
     )
     if record.config.simulated:
         head += f"\n{SIMULATED}"
@@ -80,8 +80,8 @@ def _overview(record: RunRecord, found: Found) -> str:
     c = found.candidate
     if c is not None:
         rates = shrunk_rates(record.state.candidates.values())
-        lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {_rate(record, c)}"]
-        if c.parent is not None and c.id in rates:
+        lines += [f"summary     {one_line(c.summary, 300)}", f"pass rate   {rate_text(record, c)}"]
+        if c.runs and c.id in rates:
             lines.append(f"            {rates[c.id]:.1%} shrunk towards its relatives'")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
         lines.append(f"audit       {audited_text(record, c.id)}")
@@ -97,10 +97,6 @@ def _overview(record: RunRecord, found: Found) -> str:
     views = "--analysis" if c is None else "--papers" if alone else "--diff --analysis --papers"
     more = f"metaopt show {shlex.quote(str(record.folder))} {found.id} {views}"
     return "\n".join([*lines, "", more])
-
-
-def _rate(record: RunRecord, candidate: Candidate) -> str:
-    return pooled(candidate, interval(validations(record), candidate.id))
 
 
 def _diff(record: RunRecord, candidate: Candidate, from_baseline: bool) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
-from metaopt.optimism import meter, meter_table
+from metaopt.optimism import meter, meter_table, rerun_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import (
     RunRecord,
@@ -51,7 +51,7 @@ def summary(folder: Path) -> str:
     pairs = [
         ("state", _state(record, len(decisions))),
         ("iterations", _iterations(record, decisions)),
-        ("baseline", _rate(record, record.state.candidates[0])),
+        ("baseline", rate_text(record, record.state.candidates[0])),
         ("best", _best(record)),
         ("audit", _audit(record)),
         *_luck(record),
@@ -143,8 +143,10 @@ def _failed_stage(record: RunRecord, entry: HistoryEntry) -> str:
     return "implementer" if "diagnosed" in stages else "analyzer"
 
 
-def _rate(record: RunRecord, candidate: Candidate) -> str:
-    return pooled(candidate, interval(validations(record), candidate.id))
+def rate_text(record: RunRecord, candidate: Candidate) -> str:
+    """A candidate's rate in the search; and when it was run again, if it was chosen for that."""
+    known = pooled(candidate, interval(validations(record), candidate.id))
+    return known + rerun_text(record, candidate.id)
 
 
 def _best(record: RunRecord) -> str:
@@ -154,7 +156,7 @@ def _best(record: RunRecord) -> str:
     rate = shrunk_rates(record.state.candidates.values())[top.id]
     shrunk = f"{rate:.1%} shrunk towards its relatives'"
     second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
-    return f"candidate {top.id}: {_rate(record, top)}\n{'':<{INDENT}}{second}"
+    return f"candidate {top.id}: {rate_text(record, top)}\n{'':<{INDENT}}{second}"
 
 
 def _audit(record: RunRecord) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from math import comb
@@ -110,12 +111,10 @@ def test_every_deviation_is_told(tmp_path: Path) -> None:
 
 
 def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
-    run: Path, tmp_path: Path, capsys: Capture
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for name in ("config.toml", "run.db"):
-        copy.joinpath(name).write_bytes((run / name).read_bytes())
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    monkeypatch.chdir(tmp_path)
     papers = open_record(run).stages[1]["validated"]["papers"]
     chosen = max(c.id for c in open_record(run).state.population)
     store = Store(copy / "run.db")
@@ -135,9 +134,20 @@ def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
     assert (again.rate, again.rollouts, again.luck) == (4 / 16, 16, 0.0)
     assert figures["highest single score"].luck > 0.02
     base = [v for v in validations(open_record(run)) if v.candidate == 0]
-    assert figures["baseline, all its runs"].rate == np.mean([v.passed for v in base])
-    assert invoke(app, ["status", str(copy)]) == 0
-    assert re.search(r"finalist, run again +\d+ +25\.0%", capsys.readouterr().out)
+    assert figures["baseline, its runs in the search"].rate == np.mean([v.passed for v in base])
+    shrunk = shrunk_rates(open_record(run).state.candidates.values())[0]
+    assert figures["baseline, shrunk"].rate == shrunk
+    assert again.interval is not None
+    beside = f"; 25.0% [{again.interval[0]:.0%} to {again.interval[1]:.0%}] when run again"
+    for command in ("status", "show best", "checkout won", "plot --out f.svg"):
+        name, *more = command.split()
+        assert invoke(app, [name, str(copy), *more]) == 0
+        out = capsys.readouterr().out
+        assert out.count(beside) == 1, command
+        if name == "status":
+            assert re.search(r"finalist, run again +\d+ +25\.0%", out)
+    assert invoke(app, ["show", str(copy), "baseline"]) == 0
+    assert f" {shrunk:.1%} shrunk towards its relatives'" in capsys.readouterr().out
 
 
 def test_acceptances_are_set_against_luck_and_controls_apart(run: Path, tmp_path: Path) -> None:
