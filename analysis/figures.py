@@ -131,12 +131,15 @@ def _point(state: State, found: Sequence[Validation]) -> Point:
 
 def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     figure = Figure(figsize=(6.0, 3.1), layout="constrained")
-    axes, margin = figure.subplots(1, 2, sharey=True, width_ratios=(3.6, 1))
     told = [f for f in meter(record) if f.name in SHORT]
+    widths = (3.6, 1) if told else (1,)
+    panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    axes = panels[0]
     _baseline(axes, points)
     _best_line(axes, points)
     _single_scores(axes, points)
-    _meter(margin, told)
+    if told:
+        _meter(panels[1], told)
     axes.set_xlabel(
         "iteration\nbands: 95% intervals, which don't account for the choice of the best"
     )
@@ -146,7 +149,7 @@ def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     top = _top(points, told)
     axes.set_ylim(-0.03 * top, top)  # a line at 0 % stays clear of the frame
-    for one in (axes, margin):
+    for one in panels:
         one.grid(axis="y", linewidth=0.4, color="#E3E3E3")
         one.set_axisbelow(True)
     axes.set_title(_title(record), loc="left")

@@ -21,7 +21,7 @@ from metaopt.record import RunRecord, open_record, usage
 from metaopt.sealed import opened_text
 from metaopt.state import winner
 from metaopt.status import SIMULATED
-from metaopt.text import amount, dollars, duration, one_line, pooled
+from metaopt.text import amount, dollars, duration, one_line, pooled, several
 from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
 # Figures of the best, at its choice, that had no part in it.
@@ -85,27 +85,29 @@ def _head(record: RunRecord, figures: Sequence[Figure]) -> Section:
 def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
     told = {f.name: f for f in figures}
     yield f"Baseline: {_said(told['baseline, its runs in the search'])}."
-    if "best, its runs in the search" not in told:
+    if top := told.get("best, its runs in the search"):
+        luck_points = several(max(0, round(100 * top.luck)), "point")
+        yield (
+            f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
+            f" average luck alone adds {luck_points} to such a figure in a run like this one."
+        )
+    else:
         yield "No candidate is held to be better than the baseline."
-        return
-    top = told["best, its runs in the search"]
-    yield (
-        f"Best: candidate {top.candidate}, {_said(top)}. It was chosen by these very runs: on"
-        f" average luck alone adds {100 * top.luck:.0f} points to such a figure in a run like"
-        " this one."
-    )
     unbiased = [f for f in figures if f.name in UNCHOSEN]
     for f in unbiased:
         name = f"{f.name[0].upper()}{f.name[1:]}"
-        name += f", candidate {f.candidate}" if f.candidate != top.candidate else ""
+        name += f", candidate {f.candidate}" if f.candidate != (top.candidate if top else 0) else ""
         yield f"{name}: {_said(f)}. These runs had no part in the choice."
     if not unbiased:
         yield "No figure here is free of the choice: the sealed test papers were never opened."
-    luck, _ = against_luck(record)
-    yield (
-        f"{luck.accepted} of {luck.tried} validated mutants were accepted; had no edit changed"
-        f" anything, this gate would have accepted {luck.expected:.1f} ± {luck.spread:.1f}."
-    )
+    mutants, controls = against_luck(record)
+    for found, what in ((mutants, "validated mutants"), (controls, "live controls")):
+        expected = f"{found.expected:.1f} ± {found.spread:.1f}"
+        if found.tried:
+            yield (
+                f"{found.accepted} of {found.tried} {what} were accepted; had no edit changed"
+                f" anything, this gate would have accepted {expected}."
+            )
 
 
 def _said(f: Figure) -> str:
@@ -186,13 +188,15 @@ def _sealed(record: RunRecord) -> Section:
 
 def _acceptances(record: RunRecord) -> Section:
     mutants, controls = against_luck(record)
-    blocks: list[Block] = [
+    said = (
         f"Mutants: {luck_text(mutants)}. A number within the"
         " expectation's reach is no sign that the edits are idle: good and bad ones balance. It"
-        " says that acceptance by itself proves nothing.",
-        _controls(controls),
-    ]
-    return Section("What the gate accepted, and what luck would have", blocks)
+        " says that acceptance by itself proves nothing."
+    )
+    blocks: list[Block] = [said if mutants.tried else "No mutant was validated."]
+    return Section(
+        "What the gate accepted, and what luck would have", [*blocks, _controls(controls)]
+    )
 
 
 def _controls(found: AgainstLuck) -> str:

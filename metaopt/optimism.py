@@ -109,19 +109,31 @@ class Figure:
 def meter(record: RunRecord) -> list[Figure]:
     """The baseline, then the figures of the run's winner, the most flattering first.
 
-    Empty before the first mutant is validated.
+    Empty before the baseline is validated.  Where nothing was accepted there was no choice, so
+    there is no highest of many scores.
     """
-    search, found = search_of(record), validations(record)
-    if search is None:
+    found = validations(record)
+    if not (base := _of(found, 0)):
         return []
-    luck, top = curse(search), winner(record.state)
-    highest = max((c for c in record.state.population if c.runs), key=_single)
     rates = shrunk_rates(record.state.candidates.values())
-    figures = [
-        _figure("baseline, its runs in the search", _of(found, 0), 0.0),
-        _shrunk("baseline, shrunk", _of(found, 0), rates, 0.0),
-        _figure("highest single score", _of(found, highest.id)[:1], luck.highest),
+    return [
+        _figure("baseline, its runs in the search", base, 0.0),
+        _shrunk("baseline, shrunk", base, rates, 0.0),
+        *_chosen(record, found, rates),
+        *_rerun(record),
+        *sealed(record),
     ]
+
+
+def _chosen(
+    record: RunRecord, found: Sequence[Validation], rates: Mapping[int, float]
+) -> list[Figure]:
+    """The figures that the choice among accepted candidates lifts."""
+    search, known = search_of(record), [c for c in record.state.population if c.runs]
+    if search is None or not any(c.id for c in known):
+        return []
+    luck, top, highest = curse(search), winner(record.state), max(known, key=_single)
+    figures = [_figure("highest single score", _of(found, highest.id)[:1], luck.highest)]
     if top.id:
         own = _of(found, top.id)
         figures += [
@@ -129,7 +141,7 @@ def meter(record: RunRecord) -> list[Figure]:
             _figure("best, its runs in the search", own, luck.pooled),
             _shrunk("best, shrunk", own, rates, luck.shrunk),
         ]
-    return [*figures, *_rerun(record), *sealed(record)]
+    return figures
 
 
 def rerun_text(record: RunRecord, candidate: int) -> str:

@@ -29,6 +29,7 @@ from metaopt.text import (
     pooled,
     render,
     screen_width,
+    several,
 )
 from metaopt.validations import against_luck, interval, luck_text, validations
 
@@ -132,6 +133,8 @@ def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
     text += f", {outcomes['failed']} failed"
     stages = ", ".join(f"{stage} {n}" for stage, n in sorted(failed.items()))
     text += f" ({stages})" if stages else ""
+    if controls := outcomes["control"]:
+        text += f", {several(controls, 'control')}"
     return f"{text}; search.iterations is now {wanted}" if decided > wanted else text
 
 

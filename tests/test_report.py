@@ -150,6 +150,28 @@ def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
     assert f" {shrunk:.1%} shrunk towards its relatives'" in capsys.readouterr().out
 
 
+def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = small_config(tmp_path, 'kind = "simulator"', iterations=2, minibatch=2, validation=3)
+    sets = [x for key in ("null_every=1", "finalists=1") for x in ("--set", f"search.{key}")]
+    assert invoke(app, ["run", str(config), "--out", "run", *sets]) == 0
+    names = [f.name for f in meter(open_record(tmp_path / "run"))]
+    assert names == ["baseline, its runs in the search", "baseline, shrunk", "finalist, run again"]
+    text = report(tmp_path / "run", capsys)
+    assert "- No candidate is held to be better than the baseline.\n- Finalist, run again: " in text
+    assert re.search(r"- \d of 2 live controls were accepted; ", text)
+    assert "No mutant was validated.\n\nLive controls, identical to their parents: " in text
+    assert invoke(app, ["status", "run"]) == 0
+    assert "0 accepted, 0 rejected, 0 failed, 2 controls\n" in capsys.readouterr().out
+
+    with sqlite3.connect("run/run.db") as db:  # without finalists there is one panel, not an empty
+        db.execute("DELETE FROM events WHERE kind = 'finalists'")
+    assert invoke(app, ["plot", "run", "--out", "f.svg"]) == 0
+    assert "how good is the best?" not in Path("f.svg").read_text()
+
+
 def test_acceptances_are_set_against_luck_and_controls_apart(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
