@@ -31,7 +31,7 @@ from metaopt.validations import Validation, interval, validations
 MARKS = (
     ("accepted", "o", ORANGE, ORANGE, "accepted candidate, one run"),
     ("rejected", "o", "white", GREY, "rejected candidate, one run"),
-    ("stopped", "d", GREY, "none", "rejected early, on some papers"),
+    ("stopped", "d", GREY, "none", "stopped, on some papers"),
     ("control", "s", "white", GREEN, "live control: parent, unchanged"),
 )
 SHORT = {
@@ -86,7 +86,7 @@ def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
         figure = _draw(record, points)
         save(figure, out)
     if data:
-        _write(points, data)
+        _write(points, record.config.simulated, data)
     last = points[-1]
     name = f"candidate {last.best}" if last.best else "still the baseline"
     simulated = " (simulated)" if record.config.simulated else ""
@@ -241,12 +241,13 @@ def _top(points: Sequence[Point], told: Sequence[Told]) -> float:
     return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
 
 
-def _write(points: Sequence[Point], path: Path) -> None:
+def _write(points: Sequence[Point], simulated: bool, path: Path) -> None:
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [f.name for f in fields(Point)])
+            writer = csv.DictWriter(file, [*(f.name for f in fields(Point)), "simulated"])
             writer.writeheader()
-            writer.writerows(asdict(p) for p in points)
+            said = {"simulated": str(simulated).lower()}  # a table goes its way without its figure
+            writer.writerows(asdict(p) | said for p in points)
     except OSError as e:
         raise UserError(f"{path}: can't be written ({e.strerror})") from None
 

@@ -14,7 +14,7 @@ from metaopt.integrity import audit_of, audited_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
-from metaopt.status import SIMULATED, rate_text
+from metaopt.status import SIMULATED, outcome_text, rate_text
 from metaopt.store import Store
 from metaopt.text import clean, grid, one_line, render
 
@@ -73,10 +73,11 @@ def take_away(folder: Path, target: Path, candidate: str) -> str:
 
 def _overview(record: RunRecord, found: Found) -> str:
     stages = record.stages[found.id]
-    decision = stages["decided"]["entry"]["decision"] if "decided" in stages else "not decided yet"
+    entry = next((d for d in record.decisions if d.iteration == found.id), None)
+    outcome = outcome_text(entry) if entry else "not decided yet"
     lines = [f"candidate {found.id}" + (f"   {SIMULATED}" if record.config.simulated else "")]
     if found.id:
-        lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(decision)}"]
+        lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(outcome)}"]
     c = found.candidate
     if c is not None:
         rates = shrunk_rates(record.state.candidates.values())
@@ -85,7 +86,6 @@ def _overview(record: RunRecord, found: Found) -> str:
             lines.append(f"            {rates[c.id]:.1%} shrunk towards its relatives'")
         lines += [f"  iteration {i}: {passes} of {papers}" for i, passes, papers in c.runs]
         lines.append(f"audit       {audited_text(record, c.id)}")
-        entry = next((d for d in record.decisions if d.iteration == found.id), None)
         if entry and entry.stopped:
             lines.append(f"stopped     {one_line(entry.stopped, 300)}")
         if entry and entry.alarm:

@@ -9,6 +9,7 @@ from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
 from metaopt.optimism import meter, meter_table, rerun_text
+from metaopt.policy import policy_of
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import (
     RunRecord,
@@ -56,7 +57,7 @@ def summary(folder: Path) -> str:
         ("best", _best(record)),
         ("audit", _audit(record)),
         *_luck(record),
-        ("last", _decision_line(decisions[-1]) if decisions else "no decision yet"),
+        ("last", _decision_line(record, decisions[-1]) if decisions else "no decision yet"),
         ("time", _time(record)),
     ]
     if opened := opened_text(folder, f"\n{'':<{INDENT}}"):
@@ -75,27 +76,40 @@ def history(folder: Path) -> str:
     record = open_record(folder)
     table = grid(">iteration", ">parent", "outcome", ">parent's rate", ">rate", "edit")
     for d in record.decisions:
-        old, new = (
-            "" if rate is None else f"{rate:.0%}" for rate in (d.parent_rate, d.mutant_rate)
-        )
+        old = "" if d.parent_rate is None else f"{d.parent_rate:.0%}"
         edit = one_line(d.summary or d.proposed_change, 300)
-        outcome = one_line(d.decision, 300) + (" early" if d.stopped else "")
-        outcome += ", ALARM" if d.alarm else ""
-        table.add_row(str(d.iteration), str(d.parent), outcome, old, new, edit)
+        outcome = one_line(outcome_text(d), 300) + (", ALARM" if d.alarm else "")
+        table.add_row(str(d.iteration), str(d.parent), outcome, old, _score(record, d), edit)
     if not table.row_count:
         return "no iteration is decided yet"
     note = "simulated\n" if record.config.simulated else ""
     more = f"metaopt show {shlex.quote(str(folder))} NUMBER --analysis (--diff, --papers)"
-    rates = "parent's rate: the parent run again on the same papers in that iteration"
+    if policy_of(record.config.search).spending.rerun_parent:
+        rates = "parent's rate: the parent run again on the same papers in that iteration"
+    else:
+        rates = "parent's rate: what the policy held its pass rate to be"
     return f"{note}{render(table)}\n{rates}\n\n{more}"
 
 
-def _decision_line(entry: HistoryEntry) -> str:
+def outcome_text(entry: HistoryEntry) -> str:
+    """What was decided, as it was written; a mutant that wasn't run on all papers was stopped."""
+    return entry.decision.replace("rejected", "stopped") if entry.stopped else entry.decision
+
+
+def _score(record: RunRecord, entry: HistoryEntry) -> str:
+    """The mutant's rate; its passes and papers where it was stopped, for no rate is in so few."""
+    if entry.mutant_rate is None:
+        return ""
+    passed = record.stages[entry.iteration]["validated"]["mutant"]
+    return f"{sum(passed)} of {len(passed)}" if entry.stopped else f"{entry.mutant_rate:.0%}"
+
+
+def _decision_line(record: RunRecord, entry: HistoryEntry) -> str:
     """One iteration's outcome on one line."""
     rates = ""
     if entry.parent_rate is not None and entry.mutant_rate is not None:
-        rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
-    text = f"iteration {entry.iteration}, parent {entry.parent}: {entry.decision}{rates}"
+        rates = f" ({entry.parent_rate:.0%} -> {_score(record, entry)})"
+    text = f"iteration {entry.iteration}, parent {entry.parent}: {outcome_text(entry)}{rates}"
     return one_line(f"{text}: {entry.summary}" if entry.summary else text, screen_width() - INDENT)
 
 

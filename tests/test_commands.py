@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +27,7 @@ from inner_agent.errors import JailFailed, UserError
 from inner_agent.llm import Reply
 from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
-from metaopt.config import Harness, freeze, load_config
+from metaopt.config import Harness, freeze, load_config, other_policy
 from metaopt.harnesses import export_harness
 from metaopt.monitor import Monitor
 from metaopt.record import RunRecord, find, open_record
@@ -243,6 +244,28 @@ def test_show_lists_all_iterations(run: Path, capsys: Capture) -> None:
     assert "failed: no change" in rows["3"]
     assert "parent's rate: the parent run again on the same papers" in out
 
+    config, note = run / "config.toml", "what the policy held its pass rate to be"
+    assert note not in out
+    config.write_text(freeze(other_policy(load_config(config), "thompson")))
+    with closing(sqlite3.connect(run / "run.db")) as db, db:  # 2 was stopped after two papers
+        _change(db, "validated", mutant=[True, False], papers=VAL[:2], parent=[], stopped="x")
+        rates = {"parent_rate": 0.5, "mutant_rate": 0.5}
+        _change(db, "decided", **_decision(2, 1, "rejected", False, stopped="x", **rates))
+        db.execute("DELETE FROM events WHERE iteration > 2")
+    _, out, _ = ask(capsys, "show", run)
+    assert rows_of(out)["2"].split() == ["2", "1", "stopped", "50%", "1", "of", "2"]
+    assert note in out
+    assert "the parent run again" not in out
+    assert "iteration 2, parent 1: stopped (50% -> 1 of 2)" in ask(capsys, "status", run)[1]
+    assert "outcome     stopped\n" in ask(capsys, "show", run, "2")[1]
+
+
+def _change(db: sqlite3.Connection, kind: str, **data: Any) -> None:
+    """Put ``data`` into what iteration 2 recorded as ``kind``."""
+    where = f"WHERE iteration = 2 AND kind = '{kind}'"
+    ((text,),) = db.execute(f"SELECT data FROM events {where}")
+    db.execute(f"UPDATE events SET data = ? {where}", (json.dumps(json.loads(text) | data),))
+
 
 def test_show_best_tells_where_it_comes_from_and_how_it_does(run: Path, capsys: Capture) -> None:
     _, out, _ = ask(capsys, "show", run, "best")
@@ -393,6 +416,7 @@ def test_plot_writes_the_figure_and_its_numbers(
     with open(data, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["outcome"] for r in rows] == ["accepted", "rejected", "failed"]
+    assert {r["simulated"] for r in rows} == {"true"}
     assert [r["rate"] for r in rows] == ["0.75", "0.25", ""]
     # The best is candidate 1 throughout: 3 of 4 at first, 5 of 8 once it was run again.
     assert [r["best_rate"] for r in rows] == ["0.75", "0.625", "0.625"]
