@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from analysis.cli import app
 from analysis.deviations import deviations
 from analysis.markdown import escape
 from analysis.predictions import Draw, audit, by_chance, interval, score
+from analysis.report import _in_short
 from metaopt.analyzer import Diagnosis
 from metaopt.chance import accepted
 from metaopt.cli import invoke
@@ -135,6 +137,8 @@ def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
     assert figures["highest single score"].luck > 0.02
     base = [v for v in validations(open_record(run)) if v.candidate == 0]
     assert figures["baseline, its runs in the search"].rate == np.mean([v.passed for v in base])
+    one = [replace(f, luck=0.012) for f in figures.values()]
+    assert "luck alone adds 1 point to such" in " ".join(_in_short(open_record(copy), one))
     shrunk = shrunk_rates(open_record(run).state.candidates.values())[0]
     assert figures["baseline, shrunk"].rate == shrunk
     assert again.interval is not None
