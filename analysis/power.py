@@ -11,7 +11,17 @@ from pathlib import Path
 
 from analysis import paired
 from inner_agent.errors import UserError
-from metaopt.chance import DRAWS, Floats, Papers, accepted, drawn_papers, is_exact, number_of
+from metaopt.chance import (
+    DRAWS,
+    OFF,
+    Floats,
+    Papers,
+    accepted,
+    drawn_papers,
+    extremes,
+    is_exact,
+    number_of,
+)
 from metaopt.config import POLICIES, Search
 from metaopt.policy import policy_of
 from metaopt.population import shrunk_rates
@@ -61,6 +71,7 @@ class Setting:
 @dataclass(frozen=True, slots=True)
 class Power:
     """The answer.  ``identical``: the gate's acceptance rate of a mutant that changes nothing;
+    ``lowest`` and ``highest``: that, over what the policy may hold of the parent;
     ``false_accepts`` and its standard deviation ``spread``: of ``iterations`` such mutants."""
 
     policy: str
@@ -71,6 +82,8 @@ class Power:
     simulated: bool
     repeats: int
     identical: float
+    lowest: float
+    highest: float
     iterations: int
     false_accepts: float
     spread: float
@@ -99,7 +112,7 @@ def recorded(run: Path, policy: str | None) -> Setting:
     record = open_record(run)
     papers, top = papers_of_run(record), winner(record.state)
     rate = shrunk_rates(record.state.candidates.values())[top.id]
-    source = f"papers and rate of {run}, candidate {top.id}"
+    source = f"papers of {run}, shrunk rate of candidate {top.id}"
     search = record.config.search
     if policy not in (None, search.policy):
         search = assumed(str(policy), papers.count, rate, 0.0).search
@@ -115,10 +128,13 @@ def power(setting: Setting, repeats: int, iterations: int) -> Power:
     changes = [c for c in CHANGES if not c or 0.001 < rate + c < 0.999]
     shares = accepted(policy, papers, rate, changes)
     identical = shares[changes.index(0.0)]
+    exact = is_exact(policy)
+    least_and_most = (identical, identical) if exact else extremes(policy, papers, rate)
     effects = (_effect(papers, rate, c, s, repeats) for c, s in zip(changes, shares, strict=True))
     return Power(
-        setting.search.policy, is_exact(policy), papers.count, rate, setting.source,
-        setting.simulated, repeats, identical, iterations, *number_of([identical] * iterations),
+        setting.search.policy, exact, papers.count, rate, setting.source,
+        setting.simulated, repeats, identical, *least_and_most, iterations,
+        *number_of([identical] * iterations),
         tuple(effects),
     )  # fmt: skip
 
@@ -137,7 +153,7 @@ def as_text(answer: Power) -> str:
         )
         table.add_row(
             f"{100 * e.change:+.0f} points" if e.change else "none",
-            *(f"{share:.1%}" for share in (e.accepted, e.told)), needed,
+            f"{e.accepted:.1%}", f"{e.told:.1%}" if e.change else f"≤ {LEVEL:.0%}", needed,
         )  # fmt: skip
     times = "once" if answer.repeats == 1 else f"{answer.repeats} times"
     lines = [
@@ -149,6 +165,7 @@ def as_text(answer: Power) -> str:
         f" {answer.iterations} such ones",
         f"{answer.false_accepts:.0f} ± {answer.spread:.0f} (mean and standard deviation) would be"
         " false accepts.",
+        *_held(answer),
         "",
         render(table),
         "",
@@ -158,6 +175,18 @@ def as_text(answer: Power) -> str:
         "papers needed: to be told in 80 % of such comparisons",
     ]
     return "\n".join(lines)
+
+
+def _held(answer: Power) -> list[str]:
+    """Where a policy compares with an estimate: how much hangs on it."""
+    if answer.exact:
+        return []
+    return [
+        f"The gate compares with what the policy holds of the parent. {100 * OFF:.0f} points off"
+        f" either way, {answer.lowest:.0%} to {answer.highest:.0%}",
+        "of such mutants are accepted: it jumps where a whole paper more is needed. Figures here"
+        " are averages.",
+    ]
 
 
 def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
