@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from math import prod
 
 import numpy as np
@@ -174,4 +175,8 @@ def test_power_prints_its_table_and_its_numbers(capsys: Capture) -> None:
     assert invoke(app, ["power", "--policy", "thomson"]) == 2
     assert "known: paper, pooled, thompson" in capsys.readouterr().err
     assert invoke(app, ["power", "--policy", "thompson"]) == 0
-    assert "no formula" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no formula" in out
+    assert re.search(r"2 points off either way, \d\d% to \d\d%", out)
+    assert invoke(app, ["power", "--run", "x", "--rate", "0.2"]) == 2
+    assert "leave out --papers" in capsys.readouterr().err
