@@ -7,7 +7,11 @@ papers give.
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from analysis import paired
 from inner_agent.errors import UserError
@@ -37,6 +41,7 @@ GATES = {
     False: f"no formula; it was asked about {DRAWS:,} simulated validations: good to 1 or 2 points",
 }
 LEVEL, WANTED = 0.05, 0.8
+FEW = 60  # papers: from there on the t's figure is good enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +195,42 @@ def _held(answer: Power) -> list[str]:
 
 
 def told(papers: Papers, rate: float, change: float, repeats: int) -> float:
-    """How often a comparison tells the change for what it is; of none: how often for one."""
+    """How often a comparison tells the change for what it is; of none: how often for one.
+
+    Exact where papers are few and run once, for then few outcomes are possible; else by the
+    noncentral t.
+    """
+    if repeats == 1 and papers.count <= FEW:
+        return _told_exactly(papers, rate, change)
     share = paired.power(*per_paper(papers, rate, change, repeats), papers.count, LEVEL)
     return share if change else 2 * share
+
+
+def _told_exactly(papers: Papers, rate: float, change: float) -> float:
+    """Summed over how many papers only the one harness passes, and how many only the other."""
+    p, q = papers.rates(papers.quality(rate)), papers.rates(papers.quality(rate + change))
+    gains, losses = (q * (1 - p)) @ papers.weights, (p * (1 - q)) @ papers.weights
+    chance = np.zeros((papers.count + 1, papers.count + 1))
+    chance[0, 0] = 1.0
+    for gain, loss in zip(gains, losses, strict=True):
+        for _ in range(papers.copies):
+            before, chance = chance, chance * (1 - gain - loss)
+            chance[1:] += before[:-1] * gain
+            chance[:, 1:] += before[:, :-1] * loss
+    better = _better(papers.count)
+    found = better if change > 0 else better.T if change < 0 else better | better.T
+    return float(chance[found].sum())
+
+
+@cache
+def _better(papers: int) -> NDArray[np.bool_]:
+    """Is the verdict "better", by how many papers only the second and only the first passes?"""
+    found = np.zeros((papers + 1, papers + 1), bool)
+    for won in range(papers + 1):
+        for lost in range(min(won, papers - won + 1)):
+            d = np.repeat([1, -1, 0], [won, lost, papers - won - lost])
+            found[won, lost] = paired.interval(d)[0] > 0 and paired.mid_p(d) <= LEVEL
+    return found
 
 
 def _effect(papers: Papers, rate: float, change: float, share: float, repeats: int) -> Effect:

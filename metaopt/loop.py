@@ -208,6 +208,7 @@ async def trace(lab: Lab, i: int, parent: Candidate, papers: Sequence[Paper], so
         return {"papers": [p.id for p in papers], "accepted": accepted, "source": source}
 
     await lab.once(i, "traced", work)
+    await lab.evaluate(source, parent, "train", papers, shown=i)  # nothing, unless files are gone
 
 
 async def diagnose(

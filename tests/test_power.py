@@ -128,18 +128,21 @@ def test_false_accepts_by_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "repeats"), [(0.2, 1), (-0.15, 1), (0.1, 4), (-0.2, 4), (0.0, 1), (0.0, 3)]
-)
-def test_what_a_comparison_tells_by_simulation(change: float, repeats: int) -> None:
+    ("rate", "change", "repeats"),
+    [(0.3, 0.2, 1), (0.3, -0.15, 1), (0.3, 0.1, 4), (0.3, -0.2, 4), (0.3, 0.0, 1), (0.3, 0.0, 3),
+     (0.02, 0.1, 1), (0.05, 0.15, 1), (0.05, 0.0, 1), (0.95, -0.2, 1)],
+)  # fmt: skip
+def test_what_a_comparison_tells_by_simulation(rate: float, change: float, repeats: int) -> None:
     papers = drawn_papers(25, 1.0)
-    parent, mutant = coins(papers, 1.0, (0.3, 0.3 + change), repeats, 3_000)
+    parent, mutant = coins(papers, 1.0, (rate, rate + change), repeats, 3_000)
     counts = mutant - parent
     found = np.array([paired.mid_p(row) <= 0.05 for row in counts])
     low, high = paired.interval(counts / repeats)
     found &= (low > 0) | (high < 0)
     if change:
         found &= counts.sum(axis=1) * change > 0
-    assert told(papers, 0.3, change, repeats) == pytest.approx(found.mean(), abs=0.045)
+    near = 0.03 if repeats == 1 else 0.045  # once is exact but for the simulation
+    assert told(papers, rate, change, repeats) == pytest.approx(found.mean(), abs=near)
 
 
 @pytest.mark.parametrize(("change", "repeats"), [(0.1, 1), (-0.1, 1), (0.15, 3)])
