@@ -138,8 +138,13 @@ def config_of(arms: Sequence[str], given: Path | None, overrides: Iterable[str])
         return load_config(given, overrides)
     found = [candidate_of_run(name) for name in arms]
     runs = {one[0].resolve() for one in found if one}
-    if len(runs) != 1 or None in found:
+    if None in found:
         raise UserError("compare: --config is missing (all candidates of one run need none)")
+    if len(runs) != 1:
+        raise UserError(
+            f"compare: candidates of {len(runs)} different runs; give --config, by which all are"
+            " measured"
+        )
     run = runs.pop()
     open_record(run)
     return load_config(run / "config.toml", overrides)

@@ -102,7 +102,10 @@ def test_the_same_text_gets_the_same_reply_whatever_its_arm(made: Path, tmp_path
 def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--papers", "2", "--repeats", "1", "--set", "limits.items=1")
     assert run(tmp_path / "c", *small, arms=("baseline", str(ROOT / "baseline_harness"))) == 0
-    assert "is the same harness as baseline, file by file" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is the same harness as baseline, file by file" in out
+    [row] = [line for line in out.splitlines() if line.endswith("  the same harness")]
+    assert "-100" not in row
 
 
 def test_papers_and_repeats_can_be_added(
@@ -190,6 +193,9 @@ def test_a_runs_candidates_need_no_config(
     assert "chosen on these papers" in said
     assert invoke(app, ["compare", arms[0], FIXES, "--out", out]) == 2
     assert "--config is missing" in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "other")
+    assert invoke(app, ["compare", arms[0], f"{tmp_path / 'other'}:1", "--out", out]) == 2
+    assert "candidates of 2 different runs; give --config" in capsys.readouterr().err
     assert invoke(app, ["compare", arms[0], str(folder), "--out", out]) == 2
     assert "name its candidate" in capsys.readouterr().err
 
