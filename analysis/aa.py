@@ -15,7 +15,7 @@ from scipy.special import chdtrc, chdtri
 
 from analysis.paired import Floats
 from metaopt.config import RunConfig
-from metaopt.measure import measure, part_papers
+from metaopt.measure import measure, no_trace, part_papers
 from metaopt.status import SIMULATED
 from metaopt.text import several
 
@@ -84,8 +84,9 @@ def run_aa(
     config: RunConfig, out: Path, times: int, part: str, papers: int | None
 ) -> tuple[str, str]:
     """Measure what is owed; the report and the JSON.  Raises as ``metaopt.measure.measure``."""
-    chosen = part_papers(config, out, part, papers)
-    measured = measure(config, out, {ARM: None}, part, chosen, times + 1)
+    with no_trace(out):
+        chosen = part_papers(config, out, part, papers)
+        measured = measure(config, out, {ARM: None}, part, chosen, times + 1)
     found = noise(measured.passes()[0], measured.in_flight()[0])
     data = {
         "format": FORMAT,

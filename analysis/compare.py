@@ -19,7 +19,7 @@ from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 from metaopt.config import RunConfig, load_config
 from metaopt.harnesses import candidate_of_run
-from metaopt.measure import Measured, measure, part_papers
+from metaopt.measure import Measured, measure, no_trace, part_papers
 from metaopt.record import open_record
 from metaopt.statistics import wilson
 from metaopt.text import one_line
@@ -116,10 +116,12 @@ def run_comparison(
     wanted = named_arms(arms)
     if not 0 < smallest < 1:
         raise UserError("--difference: a difference of pass rates, between 0 and 1")
-    chosen = part_papers(config, out, part, papers)
-    if len(chosen) < 2:
-        raise UserError(f"{part} has only one paper; a comparison needs 2 or more")
-    return compare(measure(config, out, wanted, part, chosen, repeats), smallest)
+    with no_trace(out):
+        chosen = part_papers(config, out, part, papers)
+        if len(chosen) < 2:
+            raise UserError(f"{part} has only one paper; a comparison needs 2 or more")
+        measured = measure(config, out, wanted, part, chosen, repeats)
+    return compare(measured, smallest)
 
 
 def named_arms(arms: Sequence[str]) -> dict[str, str | None]:
