@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.targets import SUFFIXES, check_target, write_text
+from inner_agent.errors import UserError
 from metaopt.cli import ConfigArg, RunArg, SetOption, app, invoke, told_how_to_go_on
 
 PartOption = Annotated[str, typer.Option(help="Of the config's split: val or train.")]
@@ -155,15 +156,18 @@ def ablate(
 
 @app.command()
 def power(
-    papers: Annotated[int, typer.Option(min=2, max=1000, help="Validation papers.")] = 25,
-    rate: Annotated[float, typer.Option(help="The parent's true pass rate.")] = 0.3,
+    papers: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Validation papers; 25.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="The parent's true pass rate; 0.3.")] = None,
     policy: Annotated[
         str | None, typer.Option(help="Whose gate: paper (or the run's), pooled, thompson.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each paper compared.")] = 1,
     spread: Annotated[
-        float, typer.Option(min=0, max=5, help="How papers' difficulty varies, on the logit.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, max=5, help="How papers' difficulty varies, on the logit; 1."),
+    ] = None,
     iterations: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Mutants that change nothing.")
     ] = 233,
@@ -175,10 +179,19 @@ def power(
     """How often the gate passes noise, and what true changes gate and comparison catch."""
     from analysis import power as tables
 
+    if run and (papers, rate, spread) != (None, None, None):
+        raise UserError(
+            "--run takes papers and rate from the run: leave out --papers, --rate, --spread"
+        )
     setting = (
         tables.recorded(run, policy)
         if run
-        else tables.assumed(policy or "paper", papers, rate, spread)
+        else tables.assumed(
+            "paper" if policy is None else policy,
+            25 if papers is None else papers,
+            0.3 if rate is None else rate,
+            1.0 if spread is None else spread,
+        )
     )
     answer = tables.power(setting, repeats, iterations)
     print(tables.as_json(answer) if as_json else tables.as_text(answer))

@@ -28,7 +28,9 @@ SMOOTHING = 2.0  # runs at the average rate, added to each recorded paper: none 
 FURTHEST = 40.0  # on the logit: beyond every rate that a float can hold
 DRAWS = 2_000  # simulated validations: a share is then known to about a point
 SEED = 20_260_625  # the same question has the same answer
+LEAST_DRAWS = 40  # for one of many decisions
 GRID = 6  # rates at which a curve is worked out
+HELD, OFF = 5, 0.02  # what a policy may hold of a parent: so many figures, so far from the truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +117,55 @@ def accepted(
     """How often the policy admits a mutant whose true pass rate is its parent's ``rate`` and one
     of ``changes``; exactly where there is a formula.
 
-    What the policy holds of the parent is taken to be true.
+    A policy that compares with what it holds of the parent is asked with that up to ``OFF`` away
+    from the truth: it is an estimate, and the gate jumps where a whole paper more is needed.
     """
     parent = papers.quality(rate)
     mutants = [papers.quality(rate + change) if change else parent for change in changes]
     if is_exact(policy):
         found = (difference(papers, parent, mutant) for mutant in mutants)
         return [float(chances[papers.count + 1 :].sum()) for chances in found]
-    return _simulated(policy, papers, rate, parent, mutants)
+    shares = [
+        _simulated(policy, papers, held, parent, mutants, DRAWS // HELD, n)
+        for n, held in enumerate(held_rates(rate))
+    ]
+    return [float(share) for share in np.mean(shares, axis=0)]
 
 
-def false_accepts(policy: Policy, papers: Papers, rates: Sequence[float]) -> list[float]:
-    """How often the policy admits a mutant that changes nothing, for parents of these rates.
+def held_rates(rate: float) -> Floats:
+    """What a policy may hold of a parent of this true rate."""
+    return np.clip(np.linspace(rate - OFF, rate + OFF, HELD), 0.0, 1.0)
 
-    Worked out at a few rates and interpolated between them: it is a smooth curve.
+
+def extremes(policy: Policy, papers: Papers, rate: float) -> tuple[float, float]:
+    """The lowest and the highest share of mutants that change nothing which the policy admits,
+    over what it may hold of the parent."""
+    parent = papers.quality(rate)
+    found = [
+        _simulated(policy, papers, held, parent, [parent], DRAWS // HELD)[0]
+        for held in held_rates(rate)
+    ]
+    return min(found), max(found)
+
+
+def false_accepts(
+    policy: Policy, papers: Papers, rates: Sequence[float], held: Sequence[float]
+) -> list[float]:
+    """How often the policy admits a mutant that changes nothing, by decision.
+
+    ``rates`` are the parents' true ones, ``held`` what the policy held them to be.  The published
+    gate's are worked out at a few rates and interpolated between them: it is a smooth curve.
+    Others jump, so they are asked about each decision, with draws enough for the sum of all.
     """
     if not rates:
         return []
+    if not is_exact(policy):
+        draws = min(max(LEAST_DRAWS, 2 * DRAWS // len(rates)), DRAWS)
+        quality = cache(papers.quality)
+        return [
+            _simulated(policy, papers, h, quality(rate), [quality(rate)], draws, n)[0]
+            for n, (rate, h) in enumerate(zip(rates, held, strict=True))
+        ]
     low, high = min(rates), max(rates)
     grid = np.linspace(low, high, GRID) if high > low else np.array([low])
     curve = [accepted(policy, papers, float(rate))[0] for rate in grid]
@@ -139,28 +173,29 @@ def false_accepts(policy: Policy, papers: Papers, rates: Sequence[float]) -> lis
 
 
 def _simulated(
-    policy: Policy, papers: Papers, rate: float, parent: float, mutants: Sequence[float]
-) -> list[float]:
+    policy: Policy, papers: Papers, held: float, parent: float, mutants: Sequence[float],
+    draws: int, number: int = 0,
+) -> list[float]:  # fmt: skip
     """Shares of simulated validations; the same luck for every mutant, so that they compare."""
-    rng = np.random.default_rng(SEED)
-    ease = papers.draw(rng, DRAWS)
+    rng = np.random.default_rng((SEED, number))
+    ease = papers.draw(rng, draws)
     luck, other = rng.random(ease.shape), rng.random(ease.shape)
     before = (other < expit(ease + parent)).tolist() if policy.spending.rerun_parent else None
 
     @cache
     def hopeless(passed: tuple[bool, ...]) -> bool:
-        return bool(policy.hopeless(rate, passed, papers.count))
+        return bool(policy.hopeless(held, passed, papers.count))
 
     def admitted(n: int, passed: tuple[bool, ...]) -> bool:
         block = policy.spending.block or papers.count
         looks = range(block, papers.count, block)
         if any(hopeless(passed[:look]) for look in looks):
             return False
-        return policy.admit(rate, before[n] if before else (), passed)
+        return policy.admit(held, before[n] if before else (), passed)
 
     return [
         sum(admitted(n, tuple(row)) for n, row in enumerate((luck < expit(ease + q)).tolist()))
-        / DRAWS
+        / draws
         for q in mutants
     ]
 

@@ -208,6 +208,7 @@ async def trace(lab: Lab, i: int, parent: Candidate, papers: Sequence[Paper], so
         return {"papers": [p.id for p in papers], "accepted": accepted, "source": source}
 
     await lab.once(i, "traced", work)
+    await lab.evaluate(source, parent, "train", papers, shown=i)  # nothing, unless files are gone
 
 
 async def diagnose(
@@ -369,9 +370,9 @@ async def rerun_finalists(lab: Lab, last: int) -> None:
         async with asyncio.TaskGroup() as group:
             again = [group.create_task(once_more(chosen, f"report{r}")) for r in range(reports)]
         report = [task.result() for task in again]
-        passes, all_papers = sum(map(sum, report)), len(papers) * reports
-        lab.monitor.decided(last, f"finalists: candidate {chosen.id} chosen,"
-                                  f" {passes} of {all_papers} papers when run again")  # fmt: skip
+        passes, rollouts = sum(map(sum, report)), len(papers) * reports
+        told = f"{passes} of {rollouts} rollouts passed when run again"
+        lab.monitor.decided(last, f"finalists: candidate {chosen.id} chosen, {told}")
         return {
             "candidates": [c.id for c in finalists],
             "papers": [p.id for p in papers],
@@ -428,7 +429,9 @@ async def _close(lab: Lab, i: int, entry: HistoryEntry, accepted: bool) -> None:
 
     await lab.once(i, "decided", work)
     rates = ""
-    if entry.parent_rate is not None and entry.mutant_rate is not None:
+    if entry.stopped:
+        rates = f" ({entry.stopped})"
+    elif entry.parent_rate is not None and entry.mutant_rate is not None:
         rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
     summary = f": {entry.summary}" if entry.summary else ""
     lab.monitor.decided(i, f"iteration {i}: {entry.decision}{rates}{summary}")

@@ -168,10 +168,10 @@ class Thompson:
             "Parents are chosen by Thompson sampling from a posterior pooled over all runs and the"
             " family tree instead of by Boltzmann sampling of plain averages.",
             "The parent isn't validated again: a mutant is compared with its parent's pooled rate.",
-            f"A mutant that is below its parent's rate on its first {self.spending.block}"
+            f"A mutant that isn't above its parent's rate on its first {self.spending.block}"
             " validation papers is rejected there.",
-            "A mutant that can hardly reach its parent's rate any more is stopped early (an"
-            f" anytime-valid test at level {self.alpha:g}).",
+            "A mutant that can hardly come to exceed its parent's rate any more is stopped early"
+            f" (an anytime-valid test at level {self.alpha:g}).",
             f"A parent's training trajectories serve {self.spending.trace_uses} iterations instead"
             " of one.",
         )

@@ -14,7 +14,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 
 STEP = 0.25  # typical change of the logit of the pass rate from parent to child
-TAIL = 4.0  # degrees of freedom: most edits are idle, some break everything, a few are leaps
+TAIL = 4.0  # degrees of freedom: most edits are idle, a few are leaps
+BREAKS = 0.07  # share of edits after which nothing passes any more, whatever the parent was
 ROOT = (-1.5, 2.0)  # mean and standard deviation of the baseline's logit before any run
 SWEEPS, ENOUGH = 100, 5e-3  # Newton steps, and the change of a logit that ends them
 FAR = 3.0  # logits: at most so far does one step look beyond where it stands
@@ -77,10 +78,11 @@ class Posterior:
 def posterior(candidates: Iterable[Candidate]) -> Posterior:
     """Pool all runs over the family tree; parents have to be among the candidates.
 
-    The model: a child's logit is its parent's plus a Student-t step (scale ``STEP``, ``TAIL``
-    degrees of freedom), passes are binomial.  A Gaussian is fitted at the mode by Newton's method,
-    the steps' tails by reweighting.  Rejected candidates have no children; what they say is folded
-    into their parents, so the work is a dense solve in the number of accepted ones.
+    The model: an edit breaks everything (``BREAKS``), or the child's logit is its parent's plus a
+    Student-t step (scale ``STEP``, ``TAIL`` degrees of freedom); passes are binomial.  A Gaussian
+    is fitted at the mode by Newton's method, the steps' tails and the broken ones by reweighting.
+    Rejected candidates have no children; what they say is folded into their parents, so the work is
+    a dense solve in the number of accepted ones.
     """
     ordered = sorted(candidates, key=lambda c: (not c.accepted, c.id))
     n = sum(c.accepted for c in ordered)
@@ -111,6 +113,7 @@ def _newton(
     tie = (TAIL + 1) / (TAIL * STEP**2 + (x - x[parent]) ** 2)
     kids, mums = np.arange(1, n), parent[1:n]
     leaves, folded = slice(n, None), told[n:] * tie[n:] / (told[n:] + tie[n:])
+    folded *= np.where(passes[n:] > 0, 1.0, unbroken(x[parent[n:]], papers[n:]))
     diagonal, right = told[:n].copy(), told[:n] * said[:n]
     diagonal[0] += ROOT[1] ** -2
     right[0] += ROOT[0] * ROOT[1] ** -2
@@ -124,6 +127,23 @@ def _newton(
     held = told[n:] + tie[n:]
     rest = (told[n:] * said[leaves] + tie[n:] * means[parent[leaves]]) / held
     return np.concatenate([means, rest]), factor
+
+
+def unbroken(parent: _Array, papers: _Array) -> _Array:
+    """How likely it is that a mutant which passed none of so many papers isn't broken, by its
+    parent's logit.  A broken one says nothing about its parent."""
+    shift, weight = _STEPS
+    none = (1 - expit(parent[:, None] + shift)) ** papers[:, None] @ weight
+    fair = (1 - BREAKS) * none
+    likely: _Array = fair / (fair + BREAKS)
+    return likely
+
+
+# Three points stand for the step: those of a normal of its standard deviation.
+_STEPS = (
+    STEP * np.sqrt(TAIL / (TAIL - 2)) * np.array([-np.sqrt(3), 0.0, np.sqrt(3)]),
+    np.array([1, 4, 1]) / 6,
+)
 
 
 def shrunk_rates(candidates: Iterable[Candidate]) -> dict[int, float]:

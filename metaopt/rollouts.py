@@ -59,8 +59,13 @@ class Rollouts:
         """Rollouts on ``papers``, the recorded ones not repeated; ``progress`` after each.
 
         ``export`` writes the harness where it isn't there any more, and returns its folder.
+        Training rollouts are for reading: one whose trajectory somebody removed is made anew, from
+        the recorded replies.
         """
         done = self.store.results(draw.candidate, draw.part, draw.iteration)
+        if draw.part == "train":
+            where = (draw.iteration, draw.candidate, draw.part)
+            done = {p: r for p, r in done.items() if self.trajectory_path(*where, p).exists()}
 
         async def owed(paper: Paper) -> None:
             done[paper.id] = await self.one(draw, export, paper)

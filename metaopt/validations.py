@@ -84,13 +84,15 @@ def is_control(record: RunRecord, i: int) -> bool:
 def against_luck(record: RunRecord) -> tuple[AgainstLuck, AgainstLuck]:
     """The mutants' acceptances, and the live controls', against what luck alone would let in.
 
-    Each parent's true rate is taken for its shrunk one.  Raises ``UserError`` before any
-    validation.
+    Each parent's true rate is taken for its shrunk one; what the policy held it to be at the time
+    is on record.  Raises ``UserError`` before any validation.
     """
     rates = shrunk_rates(record.state.candidates.values())
     done = [i for i, s in record.stages.items() if "validated" in s and "decided" in s]
-    parents = [rates[record.stages[i]["selected"]["parent"]] for i in done]
-    chances = false_accepts(policy_of(record.config.search), papers_of_run(record), parents)
+    chosen = [record.stages[i]["selected"] for i in done]
+    parents = [rates[s["parent"]] for s in chosen]
+    held = [s.get("rate", true) for s, true in zip(chosen, parents, strict=True)]
+    chances = false_accepts(policy_of(record.config.search), papers_of_run(record), parents, held)
 
     def summed_up(controls: bool) -> AgainstLuck:
         mine = [k for k, i in enumerate(done) if is_control(record, i) == controls]
