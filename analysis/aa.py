@@ -15,8 +15,9 @@ from scipy.special import chdtrc, chdtri
 
 from analysis.paired import Floats
 from metaopt.config import RunConfig
-from metaopt.measure import measure, part_papers
+from metaopt.measure import measure, no_trace, part_papers
 from metaopt.status import SIMULATED
+from metaopt.text import several
 
 FORMAT = 1  # of the JSON
 LEVEL = 0.05
@@ -83,8 +84,9 @@ def run_aa(
     config: RunConfig, out: Path, times: int, part: str, papers: int | None
 ) -> tuple[str, str]:
     """Measure what is owed; the report and the JSON.  Raises as ``metaopt.measure.measure``."""
-    chosen = part_papers(config, out, part, papers)
-    measured = measure(config, out, {ARM: None}, part, chosen, times + 1)
+    with no_trace(out):
+        chosen = part_papers(config, out, part, papers)
+        measured = measure(config, out, {ARM: None}, part, chosen, times + 1)
     found = noise(measured.passes()[0], measured.in_flight()[0])
     data = {
         "format": FORMAT,
@@ -190,6 +192,9 @@ def _load(x: Floats, in_flight: Floats) -> Load:
 
 def verdict(found: Noise) -> str:
     """Plainly: is it more than chance?"""
+    if found.rate in (0, 1):
+        came = "nothing" if found.rate == 0 else "everything"
+        return f"{came} passed, so nothing is known of noise"
     if found.ratio is None:
         return "no noise at all: each paper came out the same every time"
     if found.p_more <= LEVEL:
@@ -238,10 +243,11 @@ def _test_line(found: Noise) -> str:
 
 def _gate_line(found: Noise) -> str:
     gate = found.gate
+    rise = several(gate.beyond, "paper")
     return (
         f"'more passes than' lets an identical harness through {gate.observed:.0%} of the time"
         f" ({gate.pairs} pairs; independent rollouts: {gate.expected:.1%}); a rise of"
-        f" {gate.beyond} papers or more happens to one in {max(1, round(1 / LEVEL))} at most"
+        f" {rise} or more happens to one in {max(1, round(1 / LEVEL))} at most"
     )
 
 
@@ -254,7 +260,8 @@ def _papers_line(found: Noise) -> str:
 
 
 def _load_line(load: Load) -> str:
-    text = f"{load.least:.0f} to {load.most:.0f} calls in flight when a rollout began"
+    ends = dict.fromkeys(f"{end:.0f}" for end in (load.least, load.most))
+    text = f"{' to '.join(ends)} calls in flight when a rollout began"
     if load.slope is None:
         return f"{text}: it didn't vary, so nothing is known of what it does"
     return (

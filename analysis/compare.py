@@ -19,7 +19,7 @@ from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
 from metaopt.config import RunConfig, load_config
 from metaopt.harnesses import candidate_of_run
-from metaopt.measure import Measured, measure, part_papers
+from metaopt.measure import Measured, measure, no_trace, part_papers
 from metaopt.record import open_record
 from metaopt.statistics import wilson
 from metaopt.text import one_line
@@ -116,10 +116,12 @@ def run_comparison(
     wanted = named_arms(arms)
     if not 0 < smallest < 1:
         raise UserError("--difference: a difference of pass rates, between 0 and 1")
-    chosen = part_papers(config, out, part, papers)
-    if len(chosen) < 2:
-        raise UserError(f"{part} has only one paper; a comparison needs 2 or more")
-    return compare(measure(config, out, wanted, part, chosen, repeats), smallest)
+    with no_trace(out):
+        chosen = part_papers(config, out, part, papers)
+        if len(chosen) < 2:
+            raise UserError(f"{part} has only one paper; a comparison needs 2 or more")
+        measured = measure(config, out, wanted, part, chosen, repeats)
+    return compare(measured, smallest)
 
 
 def named_arms(arms: Sequence[str]) -> dict[str, str | None]:
@@ -138,8 +140,13 @@ def config_of(arms: Sequence[str], given: Path | None, overrides: Iterable[str])
         return load_config(given, overrides)
     found = [candidate_of_run(name) for name in arms]
     runs = {one[0].resolve() for one in found if one}
-    if len(runs) != 1 or None in found:
+    if None in found:
         raise UserError("compare: --config is missing (all candidates of one run need none)")
+    if len(runs) != 1:
+        raise UserError(
+            f"compare: candidates of {len(runs)} different runs; give --config, by which all are"
+            " measured"
+        )
     run = runs.pop()
     open_record(run)
     return load_config(run / "config.toml", overrides)

@@ -53,7 +53,7 @@ def sentence(found: Comparison, pair: Pair) -> str:
         return f"{name} is the same harness as {first}, file by file: there is nothing to compare"
     size = f"{points(pair.change.difference)} points [{points(pair.change.low)} to"
     several = f" for {len(found.pairs)} comparisons" if len(found.pairs) > 1 else ""
-    size += f" {points(pair.change.high)}], p {p_text(pair.p_holm)}{several}"
+    size += f" {points(pair.change.high)}], mid-p {p_text(pair.p_holm)}{several}"
     if pair.verdict != "can't tell":
         return f"{name} is {pair.verdict} than {first}: {size}"
     return f"can't tell {name} from {first}: {size}; {_what_it_takes(found, pair)}"
@@ -99,7 +99,10 @@ def _rates(found: Comparison) -> str:
             named[arm.name], f"{arm.passed}/{len(found.papers) * found.repeats}",
             f"{arm.rate:.0%}", f"{arm.low:.0%} to {arm.high:.0%}",
         ]  # fmt: skip
-        if pair := pairs.get(arm.name):
+        pair = pairs.get(arm.name)
+        if pair and pair.same_harness:
+            row += [""] * (7 if several else 6) + ["the same harness"]
+        elif pair:
             row += [
                 points(pair.change.difference),
                 f"{points(pair.change.low)} to {points(pair.change.high)}",
@@ -133,11 +136,11 @@ def _modes(found: Comparison) -> str:
     changes = ["change a paper"] if len(names) == 2 else [f"change, {n}" for n in names[1:]]
     table = grid("what else", *(f">{n}" for n in names), *(f">{c} [95 %]" for c in changes))
     for mode, counts in found.modes.items():
-        changed = (pair.modes[mode] for pair in found.pairs)
+        changed = (None if pair.same_harness else pair.modes[mode] for pair in found.pairs)
         table.add_row(
             mode.replace("_", " "),
             *map(str, counts),
-            *(f"{c.difference:+.2f} [{c.low:+.2f} to {c.high:+.2f}]" for c in changed),
+            *(f"{c.difference:+.2f} [{c.low:+.2f} to {c.high:+.2f}]" if c else "" for c in changed),
         )
     return render(table)
 
@@ -151,7 +154,11 @@ def _notes(found: Comparison) -> list[str]:
         f"difference: in points, against {named[found.arms[0].name]}, on papers like these;"
         " more on, fewer on: papers",
         f"exact p: {test}; a verdict takes {last} <= {LEVEL} and an interval without 0",
-        *(_spread(pair, named[pair.name]) for pair in found.pairs if found.repeats > 1),
+        *(
+            _spread(pair, named[pair.name])
+            for pair in found.pairs
+            if found.repeats > 1 and not pair.same_harness
+        ),
         "what else: exploratory, a change here is an idea and no finding",
         *([_looks(found)] if len(found.sizes) > 1 else []),
         *([CHOSEN] if found.part != "test" and _of_runs(found) else []),

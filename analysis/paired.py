@@ -146,12 +146,19 @@ class Components:
     within: float | None
 
     def variance(self, repeats: int) -> float | None:
-        """Of a paper's mean over that many repeats; ``None`` where it can't be known."""
+        """Of a paper's mean over that many repeats, ``total`` at those that were seen; ``None``
+        where it can't be known.
+
+        It never grows with repeats: where ``between`` is below 0, ``total`` is all of it noise of
+        repeats.
+        """
         if repeats == self.repeats:
             return self.total
         if self.between is None or self.within is None:
             return None
-        return max(0.0, self.between) + self.within / repeats
+        if self.between < 0:
+            return self.total * self.repeats / repeats
+        return self.between + self.within / repeats
 
     def half_width(self, papers: int, repeats: int) -> float | None:
         """Of the 95 % interval that so many papers and repeats would give, about."""

@@ -18,7 +18,14 @@ from metaopt.config import RunConfig
 from metaopt.gate import gate, rules_of
 from metaopt.harnesses import Source
 from metaopt.hunks import Group, Hunk, runnable_groups, split_diff, take_back
-from metaopt.measure import Measured, measure_open, part_papers
+from metaopt.measure import (
+    Measured,
+    measure_open,
+    no_trace,
+    part_papers,
+    plan_of,
+    refuse_other_measurement,
+)
 from metaopt.population import Candidate
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
@@ -60,18 +67,20 @@ def take_apart(
     if candidate.parent is None:
         raise UserError("the baseline differs from nothing; name another candidate")
     against = find(record, "0" if baseline else str(candidate.parent)).made()
-    papers = part_papers(config, out, part, limit)
-    with _scratch_repository(record, candidate) as repo:
+    with no_trace(out), _scratch_repository(record, candidate) as repo:
+        papers = part_papers(config, out, part, limit)
         before, after = repo.read(against.commit), repo.read(candidate.commit)
         hunks = split_diff(before, after, partial(repo.file_diff, against.commit, candidate.commit))
         if not hunks:
             raise UserError(f"candidate {candidate.id} is candidate {against.id}: no hunk differs")
-        say(f"{several(len(hunks), 'hunk')}: seeing which can be taken back alone")
-        groups = asyncio.run(_groups(config, choose_mode(config), before, after, hunks))
         sources = {
             WHOLE: Source(repo, candidate.commit, candidate.tree),
             BEFORE: Source(repo, against.commit, against.tree),
         }
+        begun = plan_of(sources, part, papers, repeats)
+        refuse_other_measurement(out, config, begun, more=True)
+        say(f"{several(len(hunks), 'hunk')}: seeing which can be taken back alone")
+        groups = asyncio.run(_groups(config, choose_mode(config), before, after, hunks))
         arms: list[str | None] = []
         for group in groups:
             back = [hunks[k] for k in group.members]

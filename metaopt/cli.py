@@ -24,7 +24,8 @@ Three steps:
 
 Before a run:   init, split, doctor, estimate, serve-local
 A run:          run, status, show, plot (validation pass rate over iterations), checkout,
-                report (what was done, and how far to believe it)
+                report (what was done, and how far to believe it),
+                replay (what another search policy would have done)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
                 power (what the gate and a comparison can tell)
@@ -135,14 +136,12 @@ def replay_run(
     override: SetOption = None,
 ) -> None:
     """Another search policy over what a run recorded: no model is asked, nothing is written."""
-    from metaopt.config import other_policy
-    from metaopt.offpolicy import replay_policy, told
-    from metaopt.policy import policy_of
+    from metaopt.offpolicy import asked_policy, replay_policy, told
     from metaopt.record import open_record
 
     record = open_record(run)
-    search = other_policy(record.config, policy, override or ()).search
-    print(told(record, policy, replay_policy(record, policy_of(search))))
+    other = asked_policy(record, policy, override or ())
+    print(told(record, policy, replay_policy(record, other)))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from inner_agent.errors import UserError
 from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, read_toml, validate
@@ -88,6 +88,13 @@ class Search(Strict):
     max_file_kb: Annotated[int, Field(gt=0)] = 256
     max_tree_kb: Annotated[int, Field(gt=0)] = 2048
 
+    @field_validator("null_every")
+    @classmethod
+    def _something_is_searched(cls, every: int) -> int:
+        if every == 1:
+            raise ValueError("every mutant would be its parent, unchanged; give 2 or more, or 0")
+        return every
+
     @model_validator(mode="before")
     @classmethod
     def _own_defaults(cls, data: Any) -> Any:
@@ -123,7 +130,8 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """The same config with another search policy at its own defaults, then ``overrides``.
+    """The same config with another search policy at its own defaults, then ``overrides``, which
+    may be of that policy's own keys.
 
     Raises ``UserError``.
     """
@@ -131,7 +139,12 @@ def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) 
     for key in ("temperature", "finalists", "thompson"):
         data["search"].pop(key, None)
     data["search"]["policy"] = policy
+    validate(RunConfig, data, f"--policy {policy}")
+    own = "search.thompson.*" if policy == "thompson" else "search.temperature"
     for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key != own and not (own.endswith("*") and key.startswith(own[:-1])):
+            raise UserError(f"--set {text}: of a replay by policy {policy} only {own} can be set")
         _override(data, text)
     return validate(RunConfig, data, f"--policy {policy}")
 

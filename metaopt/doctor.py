@@ -38,6 +38,7 @@ from inner_agent.settings import Endpoint, Limits, Model, Price, Role
 from inner_agent.simulator import Simulator
 from metaopt.config import BUILTIN, Harness, RunConfig, load_config
 from metaopt.lab import papers_of
+from metaopt.policy import refuse_whole_screen
 from metaopt.repo import HarnessRepo, write_tree
 from metaopt.splits import PARTS, read_split
 from metaopt.text import clean, dollars, grid, one_line, render
@@ -299,6 +300,12 @@ def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
     if wanted > there:
         detail = f"{wanted} papers, but the training part has {there}: each iteration takes all"
         checkup.add("search.minibatch", WARN, detail, checkup.set("search.minibatch", str(there)))
+    there = len(split["val"][: config.search.validation_papers])
+    checkup.attempt(
+        "search.thompson.screen",
+        lambda _: checkup.set("search.thompson.screen", str(max(1, there // 5))),
+        lambda: refuse_whole_screen(config.search, there),
+    )
     sizes = {text.paper.id: len(text.text) for text in texts}
     return min(split["train"], key=lambda p: sizes[p.id])
 

@@ -7,6 +7,7 @@ assumed three times over, low, typical and high; the report says how each number
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 from pathlib import Path
 from statistics import fmean
 
@@ -14,8 +15,8 @@ from inner_agent.papers import CHARS_PER_TOKEN, Paper, read_paper
 from inner_agent.settings import INNER_ROLES, Price, Role
 from metaopt.config import RunConfig
 from metaopt.lab import loop_papers
-from metaopt.policy import policy_of
-from metaopt.text import amount, dollars, grid, render
+from metaopt.policy import policy_of, refuse_whole_screen
+from metaopt.text import amount, dollars, grid, render, several
 
 OUTER_ROLES: tuple[Role, ...] = ("analyzer", "implementer")
 ROLES: tuple[Role, ...] = (*INNER_ROLES, *OUTER_ROLES)
@@ -143,9 +144,9 @@ def _plan(config: RunConfig, work: Work) -> str:
         lines.append(f"in {_audited(config)} of them the mutant on those training papers too")
     if _controls(config):
         lines.append(f"{_controls(config)} of them are live controls, with validation alone")
-    if search.finalists:
-        lines.append(f"at the end {search.finalists} finalists on the validation papers once more,"
-                     f" then the winner {search.report_runs} times")  # fmt: skip
+    if finalists := _finalists(config):
+        lines.append(f"at the end {several(finalists, 'finalist')} on the validation papers once"
+                     f" more, then the winner {several(search.report_runs, 'time')}")  # fmt: skip
     return "".join(f"\n  {line}" for line in lines)
 
 
@@ -154,6 +155,7 @@ def measure(config: RunConfig) -> Work:
     with tempfile.TemporaryDirectory(prefix="metaopt-") as folder:
         split = loop_papers(config, Path(folder))
         train, val = split["train"], split["val"]
+        refuse_whole_screen(config.search, len(val))
         sizes = [_size(config, paper) for paper in (*train, *val)]
     tokens = fmean(size for size, _ in sizes)
     return Work(tokens, sum(cut for _, cut in sizes), len(train), len(val))
@@ -181,7 +183,7 @@ def _rollouts(config: RunConfig, work: Work, guess: Guess) -> tuple[float, float
     mutant = STOPPED * spending.block + (1 - STOPPED) * whole if spending.block else whole
     parent = work.val if spending.rerun_parent else 0
     validations = searching * guess.validated + _controls(config)
-    last = search.finalists and search.finalists + search.report_runs
+    last = _finalists(config) and _finalists(config) + search.report_runs
     first = 0 if spending.rerun_parent else work.val
     return train, validations * (mutant + parent) + last * work.val + first
 
@@ -193,9 +195,18 @@ def _controls(config: RunConfig) -> int:
 
 
 def _audited(config: RunConfig) -> int:
-    """Iterations in which the mutant runs on its parent's minibatch, if it is validated."""
-    every = config.search.audit_analyzer
-    return config.search.iterations // every if every else 0
+    """Iterations in which the mutant runs on its parent's minibatch, if it is validated; controls
+    don't."""
+    every, null = config.search.audit_analyzer, config.search.null_every
+    if not every:
+        return 0
+    both = config.search.iterations // lcm(every, null) if null else 0
+    return config.search.iterations // every - both
+
+
+def _finalists(config: RunConfig) -> int:
+    """There are no more of them than candidates."""
+    return min(config.search.finalists, config.search.iterations - _controls(config) + 1)
 
 
 def _size(config: RunConfig, paper: Paper) -> tuple[float, bool]:
@@ -214,6 +225,7 @@ def _calls(config: RunConfig, g: Guess, rollouts: float, fresh: float) -> dict[R
     judge = CRITERIA if config.models["judge"].judge_mode == "yes_no" else 1
     audits = rollouts * g.accepted
     probes = audits * PROBES * config.audit.probes
+    searching = config.search.iterations - _controls(config)
     return {
         "challenger": rollouts * rounds,
         "quality_verifier": rollouts * rounds,
@@ -223,8 +235,8 @@ def _calls(config: RunConfig, g: Guess, rollouts: float, fresh: float) -> dict[R
         "strong": strong_runs * _samples(config, "strong"),
         "judge": (weak_runs + strong_runs + probes) * judge,
         "auditor": audits * config.audit.llm,
-        "analyzer": config.search.iterations * min(g.steps, config.search.analyzer.max_steps),
-        "implementer": config.search.iterations * min(g.steps, config.search.implementer.max_steps),
+        "analyzer": searching * min(g.steps, config.search.analyzer.max_steps),
+        "implementer": searching * min(g.steps, config.search.implementer.max_steps),
     }
 
 

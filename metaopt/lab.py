@@ -27,7 +27,9 @@ from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
 from metaopt.config import RunConfig, freeze, refuse_other_config
 from metaopt.monitor import Monitor
+from metaopt.policy import refuse_whole_screen
 from metaopt.population import Candidate
+from metaopt.record import what_else
 from metaopt.repo import HarnessRepo
 from metaopt.rollouts import Draw, Rollouts
 from metaopt.smoke import Smoke
@@ -116,6 +118,7 @@ def open_lab(
             _same_config_or_nothing_paid(folder, frozen, config)
         remove_caches(folder / "trees", folder / "papers", folder / "honeypots")
         split, pots = loop_papers(config, folder), honeypot_papers(config, folder)
+        refuse_whole_screen(config.search, len(split["val"]))
         store = Store(folder / "run.db")
         undo.callback(store.close)
         calls = CallStore(folder / "calls.db")
@@ -139,6 +142,8 @@ def open_lab(
 
 def _check_whole(folder: Path) -> None:
     """A run that was opened before has all its parts; without one, going on would start anew."""
+    if not (folder / "run.db").exists() and (other := what_else(folder)):
+        raise UserError(f"{folder}: {other}; give another --out")
     for name in ("run.db", "calls.db", "harness.git/HEAD"):
         path = folder / name
         if not path.exists() or not path.stat().st_size:

@@ -11,8 +11,9 @@ Repeats differ in all their draws.
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -166,13 +167,19 @@ def measure_open(
     Raises ``UserError`` and ``Stopped`` as ``metaopt.runner.run`` does.
     """
     refuse_other_folder(folder)
-    arms = tuple(Arm(name, source.commit, source.tree) for name, source in sources.items())
-    plan = Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
-    _refuse_other_plan(folder, plan)
-    refuse_other_inner(folder, config)
+    plan = plan_of(sources, part, papers, repeats)
+    refuse_other_measurement(folder, config, plan)
     if _owed(folder, plan):
         _run(config, folder, plan, list(sources.values()), {p.id: p for p in papers})
     return read_measured(folder, plan)
+
+
+def plan_of(
+    sources: Mapping[str, Source], part: str, papers: Sequence[Paper], repeats: int
+) -> Plan:
+    """What is to be measured."""
+    arms = tuple(Arm(name, source.commit, source.tree) for name, source in sources.items())
+    return Plan(arms, part, {p.id: p.sha256 for p in papers}, repeats)
 
 
 def read_measured(folder: Path, plan: Plan | None = None) -> Measured:
@@ -193,6 +200,18 @@ def read_measured(folder: Path, plan: Plan | None = None) -> Measured:
     stands = [[stand(one, most) for one in arm] for arm in results]
     sizes = tuple((papers, repeats) for papers, repeats in data["sizes"])
     return Measured(folder, config, plan, results, timing, stands, sizes)
+
+
+@contextmanager
+def no_trace(folder: Path) -> Iterator[None]:
+    """What is refused before anything was measured leaves no folder behind that wasn't there."""
+    there = folder.exists()
+    try:
+        yield
+    except UserError:
+        if not there and folder.is_dir() and {p.name for p in folder.iterdir()} <= {CACHE}:
+            shutil.rmtree(folder)
+        raise
 
 
 def refuse_other_folder(folder: Path) -> None:
@@ -297,16 +316,26 @@ def _recorded_plan(folder: Path) -> Plan | None:
     return Plan(arms, data["part"], data["papers"], data["repeats"])
 
 
-def _refuse_other_plan(folder: Path, plan: Plan) -> None:
-    """Raise ``UserError`` unless ``plan`` only adds to what was begun in ``folder``."""
+def refuse_other_measurement(
+    folder: Path, config: RunConfig, plan: Plan, more: bool = False
+) -> None:
+    """Raise ``UserError`` unless ``plan`` only adds to what this config began in ``folder``.
+
+    ``more``: other arms will follow those that ``plan`` has.
+    """
+    _refuse_other_plan(folder, plan, more)
+    refuse_other_inner(folder, config)
+
+
+def _refuse_other_plan(folder: Path, plan: Plan, more: bool) -> None:
     old, data = _recorded_plan(folder), _recorded(folder)
     if old is None or data is None:
         return
-    if (was := [a.name for a in old.arms]) != [a.name for a in plan.arms]:
-        raise UserError(
-            f"{folder}: begun with the arms {', '.join(was)}; give the same, or another --out"
-        )
-    for before, now in zip(old.arms, plan.arms, strict=True):
+    arms = old.arms[: len(plan.arms)] if more else old.arms
+    if [a.name for a in arms] != [a.name for a in plan.arms]:
+        was = ", ".join(a.name for a in old.arms)
+        raise UserError(f"{folder}: begun with the arms {was}; give the same, or another --out")
+    for before, now in zip(arms, plan.arms, strict=True):
         if before.tree != now.tree:
             raise UserError(
                 f"{folder}: {now.name} is another harness by now (tree {before.tree[:12]}, now"

@@ -8,14 +8,16 @@ contextual-bandit-based news article recommendation algorithms").  The run's own
 run's own answers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from metaopt.policy import Choice, Policy, generator
+from inner_agent.errors import UserError
+from metaopt.config import other_policy
+from metaopt.policy import Choice, Policy, generator, policy_of, refuse_whole_screen
 from metaopt.population import Candidate, best
 from metaopt.record import RunRecord
-from metaopt.state import Traces, winner
+from metaopt.state import Traces
 from metaopt.text import grid, one_line, pooled, render
 
 
@@ -129,6 +131,23 @@ class _Desk:
         return Step(i, parent, decision, k, traced=traced, runs=tuple(runs))
 
 
+def asked_policy(record: RunRecord, name: str, overrides: Iterable[str]) -> Policy:
+    """The policy of this name, with ``overrides`` of its own keys.
+
+    Raises ``UserError`` where there is none, or the record can answer nothing that it asks.
+    """
+    config = other_policy(record.config, name, overrides)
+    policy, own = policy_of(config.search), record.config.search
+    if policy.spending.rerun_parent and not policy_of(own).spending.rerun_parent:
+        raise UserError(
+            f"{record.folder}: policy {own.policy} recorded no re-runs of parents, which policy"
+            f" {name} needs; give --policy {own.policy}, or a run by another policy"
+        )
+    if papers := _validation_papers(record):
+        refuse_whole_screen(config.search, len(papers))
+    return policy
+
+
 def replay_policy(record: RunRecord, policy: Policy) -> Replayed:
     """Let ``policy`` search where a run has been."""
     config, desk = record.config, _desk(record, policy)
@@ -160,7 +179,7 @@ def told(record: RunRecord, policy_name: str, replayed: Replayed) -> str:
     own = record.config.search.policy
     accepted = sum(s.decision == "accepted" for s in steps)
     was = sum(d.decision == "accepted" for d in record.decisions)
-    top, before = replayed.winner, winner(record.state)
+    top, before = replayed.winner, best(record.state.candidates.values())
     table = grid(">iteration", ">parent", ">mutant", "decision")
     for s in steps:
         outcome = f"not on record: {s.question}" if s.question else s.decision
@@ -174,21 +193,18 @@ def told(record: RunRecord, policy_name: str, replayed: Replayed) -> str:
         "", render(table), "",
         f"answered    {len(steps) - len(asked)} of {len(steps)} iterations; the others are passed"
         " over",
-        f"rollouts    {replayed.rollouts:,} on training and validation papers"
-        f" (the run: {_rollouts(record):,})",
+        f"rollouts    {replayed.rollouts:,} on training and validation papers, live controls left"
+        f" out (the run: {_rollouts(record):,})",
         f"accepted    {accepted} (the run: {was})",
         f"winner      candidate {top.id}: {pooled(top)}",
         f"the run's   candidate {before.id}: {pooled(before)}",
-        "finalists aren't run again here; a rate is of the runs that this policy would have seen",
+        "finalists aren't run again here: both winners have the highest shrunk rate, of the runs"
+        " that the policy saw",
     ])  # fmt: skip
 
 
 def _desk(record: RunRecord, policy: Policy) -> _Desk:
-    papers: list[str] = next(
-        (s[kind]["papers"] for s in record.stages.values() for kind in ("baseline", "validated")
-         if kind in s and (kind == "baseline" or s[kind]["parent"])), []
-    )  # fmt: skip
-    desk = _Desk(policy, record.config.seed, papers)
+    desk = _Desk(policy, record.config.seed, _validation_papers(record))
     for i in (d.iteration for d in record.decisions):
         stages = record.stages[i]
         parent, dealt = stages["selected"]["parent"], _dealt(i, stages.get("validated"))
@@ -197,6 +213,14 @@ def _desk(record: RunRecord, policy: Policy) -> _Desk:
         else:
             desk.stock.setdefault(parent, []).append(dealt)
     return desk
+
+
+def _validation_papers(record: RunRecord) -> list[str]:
+    """All of them in their order; none where nothing is validated yet."""
+    return next(
+        (s[kind]["papers"] for s in record.stages.values() for kind in ("baseline", "validated")
+         if kind in s and (kind == "baseline" or s[kind]["parent"])), []
+    )  # fmt: skip
 
 
 def _training_papers(record: RunRecord) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln
 
+from inner_agent.errors import UserError
 from metaopt.config import Search
 from metaopt.population import Candidate, posterior
 
@@ -190,6 +191,15 @@ def policy_of(search: Search) -> Policy:
         return Thompson(own.temper, own.alpha, spending)
     assert search.temperature is not None  # filled in by ``Search`` for these two
     return (Paper if search.policy == "paper" else Pooled)(search.temperature)
+
+
+def refuse_whole_screen(search: Search, papers: int) -> None:
+    """Raise ``UserError`` where a screen would be all of so many validation papers."""
+    if search.policy == "thompson" and search.thompson.screen >= papers:
+        raise UserError(
+            f"search.thompson.screen = {search.thompson.screen}: a screen of all validation papers"
+            f" ({papers}) is none; set it lower"
+        )
 
 
 PRIOR_PAPERS = 6.0  # the test's bet on a mutant: as if so many papers had been seen at the rate

@@ -78,10 +78,8 @@ def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
     database = folder / "run.db"
     if not database.is_file():
-        if (folder / "results.db").is_file():
-            raise UserError(f"{folder}: a data set of metaopt generate, not a run; see items.jsonl")
-        if (folder / ARMS).is_file():
-            raise UserError(f"{folder}: made by metaopt compare, aa or test; it isn't a run")
+        if other := what_else(folder):
+            raise UserError(f"{folder}: {other}; it isn't a run")
         raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
     try:
         with closing(Store(database, readonly=True)) as store:
@@ -98,6 +96,13 @@ def open_record(folder: Path) -> RunRecord:
     state = replay(events)
     state.advance_all()
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def what_else(folder: Path) -> str:
+    """What a folder that isn't a run's was made by; empty where that can't be seen."""
+    if (folder / "results.db").is_file():
+        return "a data set, made by metaopt generate"
+    return "made by metaopt compare, aa, ablate or test" if (folder / ARMS).is_file() else ""
 
 
 def _refuse_unaudited(folder: Path, events: Sequence[Event]) -> None:

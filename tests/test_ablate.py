@@ -17,7 +17,7 @@ import pytest
 from conftest import require
 from scipy.stats import binom, binomtest, multinomial
 from test_repo import foreign, git
-from whole_runs import decided, made_run, small_config
+from whole_runs import decided, made_run, measured_by_hand, small_config
 
 from analysis.ablate import adjusted, as_text, attribute, verdict
 from analysis.cli import app
@@ -28,6 +28,7 @@ from metaopt.ablation import Ablated
 from metaopt.cli import invoke
 from metaopt.config import Harness, load_config
 from metaopt.hunks import Group, Hunk, runnable_groups, split_diff, take_back
+from metaopt.measure import Arm, Plan
 from metaopt.population import Candidate
 from metaopt.repo import HarnessRepo, write_tree
 from metaopt.tree import Tree
@@ -215,6 +216,19 @@ def test_what_cant_be_taken_apart_is_one_line(
     assert invoke(app, ["ablate", str(mixed_run), *words, "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert message in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_anothers_folder_is_refused_before_anything_is_tried(
+    mixed_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(mixed_run / "config.toml")
+    plan = Plan((Arm("baseline", "", "tree"),), "val", {"p": ""}, 1)
+    measured_by_hand(tmp_path / "out", config, plan, np.ones((1, 1, 1), bool))
+    assert invoke(app, ["ablate", str(mixed_run), "1", "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "begun with the arms baseline" in err
     assert err.count("\n") == 1
 
 

@@ -500,6 +500,13 @@ def test_what_models_wrote_is_shown_as_it_is_and_harmless(run: Path, terminal: b
     assert "\x1b[31m" not in text
 
 
+def test_the_front_page_has_every_command(capsys: Capture) -> None:
+    status, out, _ = ask(capsys)
+    assert status == 0
+    listed = set(re.findall(r"[a-z][a-z-]+", out))
+    assert {str(c.name or c.callback.__name__) for c in app.registered_commands} <= listed  # type: ignore[union-attr]
+
+
 # Estimate
 
 
@@ -683,6 +690,9 @@ def test_doctor_names_the_harness_key_at_fault(
     assert "not in the run: more.py" in rows["harness.repo"]
     assert 'crashed (its last line on stderr: "no luck")' in rows["one-paper"]
     assert "10 papers, but the training part has 4" in rows["search.minibatch"]
+    thompson = ("search.policy=thompson", "search.thompson.screen=4", "search.validation_papers=4")
+    words = [word for text in thompson for word in ("--set", text)]
+    assert "(4) is none" in diagnose("--no-paper", *words)[1]["search.thompson.screen"]
 
 
 def test_doctor_does_not_blame_the_harness_for_a_jail_that_fails(

@@ -102,7 +102,10 @@ def test_the_same_text_gets_the_same_reply_whatever_its_arm(made: Path, tmp_path
 def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--papers", "2", "--repeats", "1", "--set", "limits.items=1")
     assert run(tmp_path / "c", *small, arms=("baseline", str(ROOT / "baseline_harness"))) == 0
-    assert "is the same harness as baseline, file by file" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is the same harness as baseline, file by file" in out
+    [row] = [line for line in out.splitlines() if line.endswith("  the same harness")]
+    assert "-100" not in row
 
 
 def test_papers_and_repeats_can_be_added(
@@ -138,8 +141,8 @@ def test_papers_and_repeats_can_be_added(
     ],
 )
 def test_bad_input_is_one_line(
-    made: Path, capsys: pytest.CaptureFixture[str], arms: tuple[str, ...], more: list[str],
-    said: str,
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arms: tuple[str, ...],
+    more: list[str], said: str,
 ) -> None:  # fmt: skip
     before = results(made)
     assert run(made, *more, arms=arms) == 2
@@ -147,6 +150,10 @@ def test_bad_input_is_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert results(made) == before
+    new = tmp_path / "new"
+    if not any(word in said for word in ("begun with", "other values")):
+        assert run(new, *more, arms=arms) == 2
+        assert not new.exists()
 
 
 def test_a_diff_that_was_edited_is_another_harness(
@@ -170,6 +177,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     assert [p.name for p in tmp_path.iterdir()] == ["config.toml"]
     assert invoke(app, ["status", str(made)]) == 2
     assert "it isn't a run" in capsys.readouterr().err
+    assert invoke(app, ["run", str(CONFIG), "--out", str(made)]) == 2
+    assert f"{made}: made by metaopt compare" in capsys.readouterr().err
     with lock(made):
         assert run(made, "--repeats", "3") == 2
     assert "is on this run" in capsys.readouterr().err
@@ -190,6 +199,9 @@ def test_a_runs_candidates_need_no_config(
     assert "chosen on these papers" in said
     assert invoke(app, ["compare", arms[0], FIXES, "--out", out]) == 2
     assert "--config is missing" in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "other")
+    assert invoke(app, ["compare", arms[0], f"{tmp_path / 'other'}:1", "--out", out]) == 2
+    assert "candidates of 2 different runs; give --config" in capsys.readouterr().err
     assert invoke(app, ["compare", arms[0], str(folder), "--out", out]) == 2
     assert "name its candidate" in capsys.readouterr().err
 
@@ -211,6 +223,9 @@ def test_aa_says_how_far_rates_move(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert calls(out) == before
     assert invoke(app, [*words, "--times", "3", "--part", "test"]) == 2
     assert "sealed" in capsys.readouterr().err
+    words[words.index("4")], words[words.index(str(out))] = "26", str(tmp_path / "new")
+    assert invoke(app, words) == 2
+    assert not (tmp_path / "new").exists()
 
 
 # What is said of results that are made up.

@@ -84,6 +84,8 @@ def test_a_second_start_repeats_nothing(
     assert calls(out) == before
     assert (out / "items.jsonl").read_bytes() == (made / "items.jsonl").read_bytes()
     assert f"papers          {PAPERS}" in capsys.readouterr().out
+    assert invoke(app, ["run", str(ROOT / "configs/demo.toml"), "--out", str(out)]) == 2
+    assert f"{out}: a data set, made by metaopt generate" in capsys.readouterr().err
 
 
 def test_resumed_after_a_cut_off_it_pays_no_call_twice(

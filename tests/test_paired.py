@@ -146,6 +146,22 @@ def test_components_are_remls() -> None:
     assert found.half_width(25, 4) == pytest.approx((high - low) / 2)
 
 
+def test_more_repeats_never_promise_a_wider_interval() -> None:
+    """Nor where papers seem to differ by less than by chance, and what is seen is not far off."""
+    below = 0
+    for seed in range(40):
+        x = np.random.default_rng(seed).integers(-1, 2, (3, 8)).astype(float)
+        found = paired.components(x)
+        assert found.between is not None
+        below += found.between < 0
+        variances = [found.variance(repeats) for repeats in (1, 2, 3, 4, 6, 100)]
+        assert variances == sorted(variances, key=lambda v: -(v or 0))
+        assert found.variance(3) == found.total
+        needed = paired.repeats_needed(found, 0.1)
+        assert needed is None or (needed > 3) == (paired.power(0.1, found.total, 8) < 0.8)
+    assert 10 < below < 30
+
+
 def test_components_and_shrunk_differences_find_the_truth() -> None:
     rng, between, within = np.random.default_rng(5), [], []
     raw_error = drawn_error = 0.0
@@ -263,6 +279,11 @@ def test_a_shock_that_moves_whole_repeats_is_alarming() -> None:
 def test_repeats_that_are_copies_are_told() -> None:
     x = np.tile(draws(1, repeats=1), (11, 1))
     assert aa.verdict(noise(x)).startswith("no noise at all")
+    for value, came in ((0, "nothing"), (1, "everything")):
+        assert aa.verdict(noise(np.full((11, 9), value))).startswith(f"{came} passed, so nothing")
+    said = aa.report(noise(np.zeros((11, 9))), simulated=False, part="val")
+    assert "a rise of 1 paper or more" in said
+    assert " 0 calls in flight" in said
     balanced = np.add.outer(np.arange(10), np.arange(24)) % 2.0  # 12 papers every time
     assert aa.verdict(noise(balanced)).startswith("less than chance")
 

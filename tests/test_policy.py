@@ -19,7 +19,7 @@ from whole_runs import small_config, story
 
 from metaopt.cli import app, invoke
 from metaopt.config import Search, load_config
-from metaopt.offpolicy import replay_policy
+from metaopt.offpolicy import replay_policy, told
 from metaopt.policy import Paper, Pooled, Thompson, out_of_reach, policy_of
 from metaopt.population import (
     BREAKS,
@@ -33,6 +33,7 @@ from metaopt.population import (
     ranked,
 )
 from metaopt.record import open_record
+from metaopt.store import Event
 
 FIXES = Path(__file__).parent.parent / "populations/classics/published_fixes.diff"
 Runs = Sequence[tuple[int | None, int, int, bool]]  # parent, passes, papers, accepted
@@ -244,7 +245,9 @@ def test_replaying_a_runs_own_policy_gives_the_run(
     assert {c.id: (c.passes, c.papers) for c in found.candidates} == {
         c.id: (c.passes, c.papers) for c in record.state.candidates.values()
     }
-    own = ["--policy", policy, "--set", "search.thompson.screen=2"]
+    own = ["--policy", policy]
+    if policy == "thompson":
+        own += ["--set", "search.thompson.screen=2"]
     capsys.readouterr()
     assert invoke(app, ["replay", str(recorded[policy]), *own]) == 0
     out = capsys.readouterr().out
@@ -252,16 +255,23 @@ def test_replaying_a_runs_own_policy_gives_the_run(
     assert "answered    8 of 8" in out
     [spent] = re.findall(r"rollouts    (\d+) on training and validation papers", out)
     assert f"(the run: {spent})" in out
+    winners = re.findall(r"^(?:winner|the run's) +(candidate .*)$", out, re.MULTILINE)
+    assert len(winners) == 2
+    assert winners[0] == winners[1]
+    # Like with like: finalists, who aren't run again here, don't decide of the run's winner either.
+    other = next(c.id for c in record.state.population if c.id != found.winner.id)
+    record.state.apply(Event(8, "finalists", {"chosen": other}))
+    assert told(record, policy, found).count(f"candidate {found.winner.id}:") == 2
 
 
 def test_a_replay_says_what_the_record_cannot_answer(
     recorded: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = (recorded["thompson"] / "calls.db").stat().st_mtime_ns
-    assert invoke(app, ["replay", str(recorded["thompson"]), "--policy", "paper"]) == 0
-    out = capsys.readouterr().out
-    assert "run again beside candidate" in out  # that policy never ran a parent again
-    assert "answered    0 of 8" in out
+    assert invoke(app, ["replay", str(recorded["thompson"]), "--policy", "paper"]) == 2
+    err = capsys.readouterr().err  # that policy never ran a parent again
+    assert "policy thompson recorded no re-runs of parents, which policy paper needs" in err
+    assert err.count("\n") == 1
     other = ["--policy", "thompson", "--set", "search.thompson.screen=2"]
     assert invoke(app, ["replay", str(recorded["paper"]), *other]) == 0
     out = capsys.readouterr().out
@@ -273,6 +283,29 @@ def test_a_replay_says_what_the_record_cannot_answer(
     assert (recorded["thompson"] / "calls.db").stat().st_mtime_ns == calls
     assert invoke(app, ["replay", str(recorded["paper"]), "--policy", "greedy"]) == 2
     assert "--policy greedy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("policy", "override", "said"),
+    [
+        ("thompson", "search.policy=paper", "by policy thompson only search.thompson.* can be set"),
+        ("thompson", "search.iterations=3", "only search.thompson.* can be set"),
+        ("thompson", "search.temperature=1", "only search.thompson.* can be set"),
+        ("thompson", "search.thompson.scren=2", "did you mean 'screen'"),
+        ("thompson", "search.thompson.screen=5", "a screen of all validation papers (5) is none"),
+        ("paper", "search.thompson.screen=2", "by policy paper only search.temperature can be set"),
+        ("paper", "search.temperature=0", "search.temperature"),
+    ],
+)
+def test_a_replay_takes_the_policys_own_keys_alone(
+    recorded: dict[str, Path], capsys: pytest.CaptureFixture[str], policy: str, override: str,
+    said: str,
+) -> None:  # fmt: skip
+    words = ["replay", str(recorded["paper"]), "--policy", policy, "--set", override]
+    assert invoke(app, words) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def check_shown(out: Path, record: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,13 +366,25 @@ def test_an_older_runs_config_is_still_its_own(tmp_path: Path) -> None:
     assert load_config(frozen).search.null_every == 0
 
 
-def test_a_temperature_that_means_nothing_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.temperature=0.2", "policy thompson has none"),
+        ("search.null_every=1", "null_every: every mutant would be its parent"),
+        ("search.thompson.screen=5", "a screen of all validation papers (5) is none"),
+    ],
+)
+def test_what_cant_work_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, said: str
 ) -> None:
     config = small_config(tmp_path, 'kind = "simulator"')
-    given = ["--set", "search.policy=thompson", "--set", "search.temperature=0.2"]
-    assert invoke(app, ["run", str(config), "--out", str(tmp_path / "run"), *given]) == 2
-    assert "policy thompson has none" in capsys.readouterr().err
+    given = [str(config), "--set", "search.policy=thompson", "--set", override]
+    for words in (["run", "--out", str(tmp_path / "run")], ["estimate"]):
+        assert invoke(app, [*words, *given]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "run" / "run.db").exists()
 
 
 def test_logit_of_a_rate_is_the_rates_own() -> None:

@@ -227,6 +227,14 @@ def test_the_estimate_counts_the_reruns(tmp_path: Path, capsys: Capture) -> None
         assert invoke(app, asked) == 0
         counts.append(int(re.findall(r"about ([\d,]+) rollouts", capsys.readouterr().out)[0]))
     assert counts[1] - counts[0] in (10, 11, 12)  # 3 minibatches of 4, if the mutant is validated
+    few = ["search.audit_analyzer=2", "search.null_every=4", "search.finalists=99"]
+    words = [word for text in few for word in ("--set", text)]
+    assert invoke(app, ["estimate", str(config), *words]) == 0
+    out = capsys.readouterr().out
+    assert "in 3 of them the mutant on those training papers too" in out  # 2, 6, 10; 4, 8 controls
+    assert (
+        "at the end 9 finalists on the validation papers once more, then the winner 3 times" in out
+    )
 
 
 def test_hits_are_what_was_named_and_came_true() -> None:
