@@ -99,7 +99,10 @@ def test_the_same_text_gets_the_same_reply_whatever_its_arm(made: Path, tmp_path
     assert calls(out) < calls(made)
 
 
-def test_a_copy_is_told_for_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_copy_is_told_for_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # nothing is folded
     small = ("--papers", "2", "--repeats", "1", "--set", "limits.items=1")
     assert run(tmp_path / "c", *small, arms=("baseline", str(ROOT / "baseline_harness"))) == 0
     out = capsys.readouterr().out
