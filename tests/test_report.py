@@ -158,8 +158,9 @@ def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = small_config(tmp_path, 'kind = "simulator"', iterations=2, minibatch=2, validation=3)
-    sets = [x for key in ("null_every=1", "finalists=1") for x in ("--set", f"search.{key}")]
+    config = small_config(tmp_path, 'kind = "simulator"', iterations=4, minibatch=2, validation=3)
+    keys = ("null_every=2", "finalists=1", "implementer.max_steps=1")  # no edit is ever finished
+    sets = [x for key in keys for x in ("--set", f"search.{key}")]
     assert invoke(app, ["run", str(config), "--out", "run", *sets]) == 0
     names = [f.name for f in meter(open_record(tmp_path / "run"))]
     assert names == ["baseline, its runs in the search", "baseline, shrunk", "finalist, run again"]
@@ -168,7 +169,7 @@ def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
     assert re.search(r"- \d of 2 live controls were accepted; ", text)
     assert "No mutant was validated.\n\nLive controls, identical to their parents: " in text
     assert invoke(app, ["status", "run"]) == 0
-    assert "0 accepted, 0 rejected, 0 failed, 2 controls\n" in capsys.readouterr().out
+    assert "0 accepted, 0 rejected, 2 failed (implementer 2), 2 controls\n" in capsys.readouterr().out
 
     with sqlite3.connect("run/run.db") as db:  # without finalists there is one panel, not an empty
         db.execute("DELETE FROM events WHERE kind = 'finalists'")
