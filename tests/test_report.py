@@ -169,7 +169,8 @@ def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
     assert re.search(r"- \d of 2 live controls were accepted; ", text)
     assert "No mutant was validated.\n\nLive controls, identical to their parents: " in text
     assert invoke(app, ["status", "run"]) == 0
-    assert "0 accepted, 0 rejected, 2 failed (implementer 2), 2 controls\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0 accepted, 0 rejected, 2 failed (implementer 2), 2 controls\n" in told
 
     with sqlite3.connect("run/run.db") as db:  # without finalists there is one panel, not an empty
         db.execute("DELETE FROM events WHERE kind = 'finalists'")
