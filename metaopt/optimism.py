@@ -162,7 +162,7 @@ def meter_table(figures: Sequence[Figure]) -> str:
 
 def cells(f: Figure) -> tuple[str, str, str, str, str]:
     """Candidate, rate, interval, rollouts and luck as people read them."""
-    luck = f"{100 * f.luck:+.0f} pts" if f.luck else "none"
+    luck = f"{round(100 * f.luck):+d} pts" if f.luck else "none"
     return str(f.candidate), f"{f.rate:.1%}", _between(f), f"{f.rollouts:,}", luck
 
 
