@@ -105,7 +105,9 @@ def open_test(
         int | None, typer.Option(min=1, help="Rollouts of each harness on each paper.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Open them once more, on record.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print what the last one showed.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print what the opening showed; open nothing.")
+    ] = False,
     json: JsonOption = None,
     override: SetOption = None,
 ) -> None:
