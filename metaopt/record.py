@@ -26,9 +26,8 @@ ARMS = "arms.json"  # what a measurement outside of a run compares
 class RunRecord:
     """What a run has recorded up to now.
 
-    ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
-    iteration recorded, by event kind; ``times`` are the first and last event's, in seconds.
-    """
+        ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
+    XX"""
 
     folder: Path
     config: RunConfig
@@ -159,6 +158,19 @@ def running_process(folder: Path) -> str | None:
         if path.exists() and (owner := owner_of(path)):
             return owner
     return None
+
+
+def seconds_left(record: RunRecord) -> float | None:
+    """Until a running run's last iteration, at the pace of its process so far; ``None`` before that
+    has decided anything."""
+    try:
+        started = (record.folder / "lock").stat().st_mtime  # who takes it writes its number
+    except OSError:
+        return None
+    with closing(Store(record.folder / "run.db", readonly=True)) as store:
+        decided, last = store.decided_since(started)
+    left = record.config.search.iterations - len(record.decisions)
+    return (last - started) / decided * max(0, left) if decided else None
 
 
 def paused(folder: Path) -> tuple[str, float] | None:
