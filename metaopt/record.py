@@ -26,8 +26,9 @@ ARMS = "arms.json"  # what a measurement outside of a run compares
 class RunRecord:
     """What a run has recorded up to now.
 
-        ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
-    XX"""
+    ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
+    iteration recorded, by event kind; ``times`` are the first and the last record's, in seconds.
+    """
 
     folder: Path
     config: RunConfig
