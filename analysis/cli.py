@@ -26,7 +26,7 @@ def plot(
     data: Annotated[Path | None, typer.Option(help="A .csv file for the numbers.")] = None,
 ) -> None:
     """Draw validation pass rate over iterations."""
-    from analysis.figures import plot_run
+    from analysis.figures.course import plot_run
 
     print(plot_run(run, out, data))
 
