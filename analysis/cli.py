@@ -210,6 +210,20 @@ def report(
     print(write_report(run, out), end="" if out is None else "\n")
 
 
+@app.command()
+def view(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Runs' folders.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback: whoever reaches it can read.")
+    ] = "127.0.0.1",
+) -> None:
+    """Runs as pages in a browser, on this machine alone; a run that goes on is followed."""
+    from analysis.web.server import view_runs
+
+    view_runs(runs, host, port)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(invoke(app))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis.deviations import deviations
 from analysis.predictions import Score, audit
-from inner_agent.calls import Usage
+from inner_agent.calls import together
 from metaopt.config import RunConfig
 from metaopt.integrity import audited_text
 from metaopt.optimism import Figure, cells, meter
@@ -278,14 +278,10 @@ def _lineage(record: RunRecord) -> Section:
 
 def _cost(record: RunRecord) -> Section:
     spent = usage(record.folder)
-    total = Usage()
-    for used in spent.values():
-        for name in ("calls", "prompt_tokens", "cached_tokens", "completion_tokens", "usd"):
-            setattr(total, name, getattr(total, name) + getattr(used, name))
     rows = [
         (role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
          amount(u.completion_tokens), dollars(u.usd))
-        for role, u in [*sorted(spent.items()), ("all", total)]
+        for role, u in [*sorted(spent.items()), ("all", together(spent.values()))]
     ]  # fmt: skip
     head = ("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
     return Section("Cost", [Table(head, rows)])

@@ -51,7 +51,7 @@ def summary(folder: Path) -> str:
     record = open_record(folder)
     decisions = record.decisions
     pairs = [
-        ("state", _state(record, len(decisions))),
+        ("state", state_text(record)),
         ("iterations", _iterations(record, decisions)),
         ("baseline", rate_text(record, record.state.candidates[0])),
         ("best", _best(record)),
@@ -113,11 +113,12 @@ def _decision_line(record: RunRecord, entry: HistoryEntry) -> str:
     return one_line(f"{text}: {entry.summary}" if entry.summary else text, screen_width() - INDENT)
 
 
-def _state(record: RunRecord, decided: int) -> str:
+def state_text(record: RunRecord) -> str:
+    """Finished, stopped and why, or running and at what."""
     process = running_process(record.folder)
     if process is None:
         owed = record.owes_finalists
-        if decided >= record.config.search.iterations and not owed:
+        if len(record.decisions) >= record.config.search.iterations and not owed:
             return "finished"
         reason = stop_reason(record.folder)
         text = f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"

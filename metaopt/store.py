@@ -96,6 +96,19 @@ class Store:
         first, last = self._db.execute("SELECT MIN(at), MAX(at) FROM events").fetchone()
         return None if first is None else (first, last)
 
+    def last_event(self) -> int:
+        """The number of the last event, 0 before any: it tells whether anything was recorded."""
+        (last,) = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
+        return last or 0
+
+    def count(self, candidate: int, part: str, iteration: int) -> int:
+        """How many results one evaluation has so far."""
+        row = self._db.execute(
+            "SELECT COUNT(*) FROM results WHERE candidate = ? AND part = ? AND iteration = ?",
+            (candidate, part, iteration),
+        ).fetchone()
+        return int(row[0])
+
     def put_result(
         self,
         candidate: int,
