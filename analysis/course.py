@@ -8,6 +8,7 @@ highest shrunk rate, and rates are averages over every run that a candidate has 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from metaopt.history import HistoryEntry
 from metaopt.population import Candidate, Posterior, posterior
 from metaopt.record import RunRecord
 from metaopt.state import State, replay
@@ -86,14 +87,18 @@ def course(record: RunRecord) -> list[Point]:
 
 def _point(state: State, known: Posterior, intervals: _Intervals) -> Point:
     entry, rates, baseline = state.history[-1], known.rates, state.candidates[0]
-    outcome = entry.decision.partition(":")[0]
     top = min(known.members, key=lambda c: (-rates[c.id], c.id))
     return Point(
-        entry.iteration, entry.parent,
-        "stopped" if entry.stopped and outcome == "rejected" else outcome, entry.mutant_rate,
+        entry.iteration, entry.parent, outcome_of(entry), entry.mutant_rate,
         top.id, _average(top), *intervals.of(top.id), rates[top.id],
         _average(baseline), *intervals.of(0),
     )  # fmt: skip
+
+
+def outcome_of(entry: HistoryEntry) -> str:
+    """What came of an iteration, as ``Point`` has it."""
+    outcome = entry.decision.partition(":")[0]
+    return "stopped" if entry.stopped and outcome == "rejected" else outcome
 
 
 def _average(candidate: Candidate) -> float | None:
