@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from analysis.web.library import Shelf
 from analysis.web.links import ServerLinks
 from inner_agent.calls import Usage, together
 from metaopt.history import HistoryEntry
+from metaopt.optimism import Figure as Told
+from metaopt.optimism import rerun, sealed
 from metaopt.population import Candidate
-from metaopt.record import RunRecord, usage
+from metaopt.record import RunRecord
 from metaopt.state import winner
 from metaopt.status import outcome_text, rate_text, state_text
 from metaopt.store import Store
@@ -123,10 +124,21 @@ def run_row(shelf: Shelf) -> RunRow:
     )
 
 
-def spending_rows(folder: Path) -> list[tuple[str, Usage]]:
+def spending_rows(shelf: Shelf) -> list[tuple[str, Usage]]:
     """What each role used, and all of them."""
-    spent = usage(folder)
-    return [*sorted(spent.items()), ("all", together(spent.values()))]
+    used = shelf.used()
+    return [*sorted(used.items()), ("all", together(used.values()))]
+
+
+def summaries(record: RunRecord) -> dict[int, str]:
+    """What each iteration's edit was, in its maker's words."""
+    told = {d.iteration: d.summary or d.proposed_change for d in record.decisions}
+    return told | {c.id: c.summary for c in record.state.candidates.values()}
+
+
+def unchosen(record: RunRecord) -> list[Told]:
+    """Figures of runs that had no part in choosing the best."""
+    return [*rerun(record), *sealed(record)]
 
 
 def _row(record: RunRecord, d: HistoryEntry, best: int) -> Row:

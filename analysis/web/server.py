@@ -16,16 +16,17 @@ from typing import Any
 
 from aiohttp import web
 
-from analysis.course import course
+from analysis.failures import failure_mix
+from analysis.lineage import lineage
 from analysis.web import charts
 from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
 from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
-from analysis.web.overview import overview, run_row, spending_rows
+from analysis.web.overview import overview, run_row, spending_rows, summaries, unchosen
 from analysis.web.render import FOLDER, plotting_script, render
 from inner_agent.errors import UserError
-from metaopt.optimism import meter, rerun, sealed
+from metaopt.optimism import meter
 from metaopt.validations import validations
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -155,17 +156,26 @@ async def _chart(request: web.Request) -> web.StreamResponse:
 
 
 def _course(shelf: Shelf) -> charts.Chart:
+    record, links = shelf.record(), ServerLinks(shelf.name)
+    return charts.course_chart(shelf.points(), unchosen(record), summaries(record), links)
+
+
+def _lineage(shelf: Shelf) -> charts.Chart:
     record = shelf.record()
-    summaries = {c.id: c.summary for c in record.state.candidates.values()}
-    unchosen = [*rerun(record), *sealed(record)]
-    return charts.course_chart(course(record), unchosen, summaries, ServerLinks(shelf.name))
+    return charts.lineage_chart(lineage(record), summaries(record), ServerLinks(shelf.name))
 
 
 def _papers(shelf: Shelf) -> charts.Chart:
     return charts.paper_chart(validations(shelf.record()), ServerLinks(shelf.name))
 
 
-CHARTS: Mapping[str, Callable[[Shelf], charts.Chart]] = {"course": _course, "papers": _papers}
+CHARTS: Mapping[str, Callable[[Shelf], charts.Chart]] = {
+    "course": _course,
+    "lineage": _lineage,
+    "papers": _papers,
+    "failures": lambda shelf: charts.failure_chart(failure_mix(shelf.record())),
+    "spending": lambda shelf: charts.spending_chart(shelf.spent()),
+}
 
 
 async def _part(request: web.Request) -> web.StreamResponse:
@@ -174,7 +184,7 @@ async def _part(request: web.Request) -> web.StreamResponse:
     if name == "meter":
         return await _page("parts/meter.html", lambda: {"figures": meter(shelf.record())})
     if name == "cost":
-        return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf.folder)})
+        return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf)})
     raise web.HTTPNotFound(text=f"There is no part {name!r}.")
 
 
