@@ -89,6 +89,15 @@ async function follow(mark) {
 }
 document.querySelectorAll("[data-follow]").forEach(follow);
 
+// In one file, what is linked to may lie folded.
+const unfold = () => {
+  const target = document.getElementById(decodeURIComponent(window.location.hash.slice(1)));
+  for (let at = target?.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+  target?.scrollIntoView();
+};
+window.addEventListener("hashchange", unfold);
+if (window.location.hash) unfold();
+
 document.addEventListener("keydown", (event) => {
   const typing = /^(input|textarea|select)$/i.test(document.activeElement?.tagName ?? "");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
