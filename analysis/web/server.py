@@ -23,10 +23,11 @@ from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
 from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
-from analysis.web.overview import overview, run_row, spending_rows, summaries, unchosen
+from analysis.web.overview import overview, spending_rows, summaries, unchosen
 from analysis.web.render import FOLDER, plotting_script, render
 from inner_agent.errors import UserError
 from metaopt.optimism import meter
+from metaopt.runs import Row, run_row
 from metaopt.validations import validations
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -112,7 +113,11 @@ async def _runs(request: web.Request) -> web.StreamResponse:
     known = request.app[SHELVES]
     if len(known) == 1:
         raise web.HTTPFound(ServerLinks(next(iter(known))).overview())
-    return await _page("runs.html", lambda: {"runs": [run_row(s) for s in known.values()]})
+    return await _page("runs.html", lambda: {"runs": [_run_row(s) for s in known.values()]})
+
+
+def _run_row(shelf: Shelf) -> tuple[str, Row]:
+    return ServerLinks(shelf.name).overview(), run_row(shelf.name, shelf.record())
 
 
 async def _overview(request: web.Request) -> web.StreamResponse:
