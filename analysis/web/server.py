@@ -67,7 +67,7 @@ def application(shelves: Mapping[str, Shelf]) -> web.Application:
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors as pages, and the headers on everything."""
     try:
-        if _host(request.host) not in _hosts(request):
+        if not _by_our_name(request):
             raise web.HTTPForbidden(text="asked for under another host's name")
         response = await handler(request)
     except web.HTTPException as e:
@@ -81,13 +81,15 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _host(host: str) -> str:
     """A Host header's name, without its port."""
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
-def _hosts(request: web.Request) -> set[str]:
-    """The names under which this socket may be asked: its own address; on loopback its names."""
-    own = request.get_extra_info("sockname")[0]
-    return {own, f"[{own}]", *(LOOPBACK if own in ("127.0.0.1", "::1") else ())}
+def _by_our_name(request: web.Request) -> bool:
+    """Is a loopback socket asked under a name of this machine's own?  Whoever opened another
+    address may give it any name."""
+    own = str(request.get_extra_info("sockname")[0])
+    return own not in ("127.0.0.1", "::1") or _host(request.host) in LOOPBACK
 
 
 def _message(status: int, title: str, text: str) -> web.Response:
