@@ -26,7 +26,7 @@ def plot(
     data: Annotated[Path | None, typer.Option(help="A .csv file for the numbers.")] = None,
 ) -> None:
     """Draw validation pass rate over iterations."""
-    from analysis.figures import plot_run
+    from analysis.figures.course import plot_run
 
     print(plot_run(run, out, data))
 
@@ -202,12 +202,39 @@ def power(
 @app.command()
 def report(
     run: RunArg,
-    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+    ] = 10,
+    papers: Annotated[
+        list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
+    ] = None,
 ) -> None:
-    """What a run did and how far to believe it, as text for a colleague."""
-    from analysis.markdown import write_report
+    """What a run did and how far to believe it, for a colleague: text, or one page to share."""
+    if out is not None and out.suffix.lower() == ".html":
+        from analysis.web.onefile import write_html
 
-    print(write_report(run, out), end="" if out is None else "\n")
+        print(write_html(run, out, sample, papers or ()))
+    else:
+        from analysis.markdown import write_report
+
+        print(write_report(run, out), end="" if out is None else "\n")
+
+
+@app.command()
+def view(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Runs' folders.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback: whoever reaches it can read.")
+    ] = "127.0.0.1",
+) -> None:
+    """Runs as pages in a browser, on this machine alone; a run that goes on is followed."""
+    from analysis.web.server import view_runs
+
+    view_runs(runs, host, port)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ faint points, and lines are averages over every run that a candidate has had by 
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -15,18 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.course import Point, course
 from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE, STYLE, mark_simulated, save
 from analysis.targets import SUFFIXES, check_target
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
 from metaopt.optimism import meter, rerun_text
-from metaopt.population import best, shrunk_rates
 from metaopt.record import RunRecord, open_record
-from metaopt.state import State, replay, winner
+from metaopt.state import winner
 from metaopt.text import one_line
-from metaopt.validations import Validation, interval, validations
 
-# The meter's figures that are drawn, and what stands below them.
 # How single scores are drawn: outcome, marker, face, edge, what the legend says.
 MARKS = (
     ("accepted", "o", ORANGE, ORANGE, "accepted candidate, one run"),
@@ -34,6 +32,7 @@ MARKS = (
     ("stopped", "d", GREY, "none", "stopped, on some papers"),
     ("control", "s", "white", GREEN, "live control: parent, unchanged"),
 )
+# The meter's figures that are drawn, and what stands below them.
 SHORT = {
     "highest single score": "highest score",
     "best, when accepted": "when accepted",
@@ -43,30 +42,6 @@ SHORT = {
     "sealed test, best": "sealed test",
     "sealed test, the best then": "test, best then",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The run after one decision.  Rates are fractions; intervals are 95 %.
-
-    ``outcome``: accepted, rejected, stopped (rejected before it was run on all papers), control or
-    failed.  ``rate`` is the mutant's in its one validation run, ``None`` when the iteration failed.
-    ``best``: the candidate with the highest shrunk rate by then, its average over all its runs
-    by then, the interval, and the shrunk rate.  ``baseline`` likewise: its average by then.
-    """
-
-    iteration: int
-    parent: int
-    outcome: str
-    rate: float | None
-    best: int
-    best_rate: float | None
-    best_low: float
-    best_high: float
-    best_shrunk: float
-    baseline_rate: float | None
-    baseline_low: float
-    baseline_high: float
 
 
 def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
@@ -103,30 +78,6 @@ def _chosen(record: RunRecord, last: Point) -> str:
     return (
         again if top.id == last.best else f"; chosen among the finalists: candidate {top.id}{again}"
     )
-
-
-def course(record: RunRecord) -> list[Point]:
-    """The run decision by decision, in the iterations' order."""
-    state, points, found = replay(record.events), [], validations(record)
-    while state.done(state.advanced + 1, "decided"):
-        state.advance(state.advanced + 1)
-        points.append(_point(state, found))
-    return points
-
-
-def _point(state: State, found: Sequence[Validation]) -> Point:
-    entry = state.history[-1]
-    outcome = entry.decision.partition(":")[0]
-    top, baseline = best(state.candidates.values()), state.candidates[0]
-    best_low, best_high = interval(found, top.id, entry.iteration)
-    baseline_low, baseline_high = interval(found, 0, entry.iteration)
-    return Point(
-        entry.iteration, entry.parent,
-        "stopped" if entry.stopped and outcome == "rejected" else outcome, entry.mutant_rate,
-        top.id, top.rate if top.papers else None, best_low, best_high,
-        shrunk_rates(state.candidates.values())[top.id],
-        baseline.rate if baseline.papers else None, baseline_low, baseline_high,
-    )  # fmt: skip
 
 
 def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
