@@ -20,7 +20,7 @@ from analysis.cli import app
 from analysis.web import trajectories
 from analysis.web.exchanges import exchanges, sections
 from analysis.web.library import shelves
-from analysis.web.links import ServerLinks
+from analysis.web.links import FileLinks, ServerLinks
 from analysis.web.paper import RawPage, paper_page
 from analysis.web.render import render
 from analysis.web.server import application
@@ -76,6 +76,24 @@ def html(record: RunRecord, board: Board, trajectory: Any) -> str:
     context = {"links": ServerLinks("r"), "name": "r", "simulated": True}
     told = render("storyboard.html", page=page, **context)
     return told + render("raw.html", raw=raw, **context)
+
+
+def test_a_section_of_a_file_lies_where_its_links_lead(record: RunRecord) -> None:
+    path = next(p for p in files(record) if p.parent.name == "val")
+    candidate, i = int(path.parent.parent.name), int(path.name.split(".")[-2])
+    page = paper_page(record, candidate, "val", i, path.name.removesuffix(f".{i}.json"))
+    links = FileLinks(frozenset({(candidate, "val", i, page.paper)}))
+    text = render("parts/one_paper.html", page=page, links=links)
+    href = links.paper(candidate, "val", i, page.paper)
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert href == f"#{ids[0]}"
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#(paper-[^"]*-(?:round|end|audit|fresh)[^"]*)"', text)) <= set(
+        ids
+    )
+    repeated = render("parts/one_paper.html", page=replace(page, repeated=True), links=links)
+    assert "Repeats another paper" in repeated
+    assert "Repeats another paper" not in text
 
 
 def test_a_board_has_the_numbers_of_its_trajectory(record: RunRecord) -> None:

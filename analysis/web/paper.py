@@ -58,6 +58,11 @@ class PaperPage:
         return f"{PARTS.get(self.part, self.part)} in iteration {self.iteration}"
 
     @property
+    def anchor(self) -> str:
+        """Its name within a file of several, as ``FileLinks`` calls it."""
+        return f"paper-{self.candidate}-{self.part}-{self.iteration}-{file_name(self.paper)}"
+
+    @property
     def place(self) -> int:
         """The how-manieth of its evaluation's papers this one is."""
         return self.papers.index(self.paper) + 1
