@@ -224,6 +224,20 @@ def report(
 
 
 @app.command()
+def search(
+    run: RunArg,
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORD ...", help="Words, '\"a phrase\"', kind:question.")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="Hits of each kind.")] = 3,
+) -> None:
+    """Find words in a run: summaries, diffs, diagnoses, questions, answers, judge's reasons."""
+    from analysis.search_text import search_run
+
+    print(search_run(run, " ".join(words), limit))
+
+
+@app.command()
 def view(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Runs' folders.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,

@@ -17,6 +17,7 @@ from metaopt.state import winner
 from metaopt.status import outcome_text, rate_text
 from metaopt.store import Store
 from metaopt.text import duration, moment
+from metaopt.validations import validations
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def _row(record: RunRecord, d: HistoryEntry, best: int) -> Row:
 
 def _under_way(record: RunRecord) -> list[UnderWay]:
     search, found = record.config.search, []
+    papers = max((len(v.papers) for v in validations(record)), default=0)
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
         for i, stages in sorted(record.stages.items()):
             if i == 0 or "decided" in stages or "selected" not in stages:
@@ -149,6 +151,6 @@ def _under_way(record: RunRecord) -> list[UnderWay]:
                 stage = "analyzing"
             elif "implemented" in stages:
                 stage, done = "on validation papers", store.count(i, "val", i)
-                wanted = search.validation_papers or 0
+                wanted = papers
             found.append(UnderWay(i, parent, stage, done, wanted))
     return found

@@ -9,7 +9,7 @@ have its own name lead here).
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from aiohttp import web
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
+from analysis.search import MOST_HITS, ON_PAGE, Searchers
+from analysis.search_query import parse
 from analysis.web import charts
 from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
@@ -26,6 +28,7 @@ from analysis.web.links import ServerLinks
 from analysis.web.overview import overview, spending_rows, summaries, unchosen
 from analysis.web.paper import paper_page, raw_page
 from analysis.web.render import FOLDER, plotting_script, render
+from analysis.web.search import search_page
 from inner_agent.errors import UserError
 from metaopt.optimism import meter
 from metaopt.runs import Row, run_row
@@ -46,13 +49,15 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 SHELVES: web.AppKey[Mapping[str, Shelf]] = web.AppKey("shelves")
+SEARCHERS: web.AppKey[Searchers] = web.AppKey("searchers")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(shelves: Mapping[str, Shelf]) -> web.Application:
     """The server for these runs, by name."""
     app = web.Application(middlewares=[_guarded])
-    app[SHELVES] = shelves
+    app[SHELVES], app[SEARCHERS] = shelves, Searchers()
+    app.cleanup_ctx.append(_searching)
     app.router.add_get("/", _runs)
     for name, kind in STATIC.items():
         app.router.add_get(f"/static/{name}", _static(name, kind))
@@ -64,6 +69,7 @@ def application(shelves: Mapping[str, Shelf]) -> web.Application:
     paper = "/{run}/papers/{candidate}/{part}/{iteration}/{paper}"
     app.router.add_get(paper, _paper)
     app.router.add_get(f"{paper}/raw", _raw)
+    app.router.add_get("/{run}/search", _search)
     return app
 
 
@@ -71,7 +77,7 @@ def application(shelves: Mapping[str, Shelf]) -> web.Application:
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors as pages, and the headers on everything."""
     try:
-        if _host(request.host) not in _hosts(request):
+        if not _by_our_name(request):
             raise web.HTTPForbidden(text="asked for under another host's name")
         response = await handler(request)
     except web.HTTPException as e:
@@ -85,13 +91,15 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _host(host: str) -> str:
     """A Host header's name, without its port."""
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
-def _hosts(request: web.Request) -> set[str]:
-    """The names under which this socket may be asked: its own address; on loopback its names."""
-    own = request.get_extra_info("sockname")[0]
-    return {own, f"[{own}]", *(LOOPBACK if own in ("127.0.0.1", "::1") else ())}
+def _by_our_name(request: web.Request) -> bool:
+    """Is a loopback socket asked under a name of this machine's own?  Whoever opened another
+    address may give it any name."""
+    own = str(request.get_extra_info("sockname")[0])
+    return own not in ("127.0.0.1", "::1") or _host(request.host) in LOOPBACK
 
 
 def _message(status: int, title: str, text: str) -> web.Response:
@@ -235,6 +243,26 @@ async def _raw(request: web.Request) -> web.StreamResponse:
         "raw.html",
         lambda: _common(shelf) | {"raw": raw_page(shelf.record(), *key, section, one)},
     )
+
+
+async def _searching(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[SEARCHERS].close()
+
+
+async def _search(request: web.Request) -> web.StreamResponse:
+    shelf, searchers = _shelf(request), request.app[SEARCHERS]
+    typed = request.query.get("q", "").strip()
+
+    def context() -> dict[str, Any]:
+        record = shelf.record()
+        limit = MOST_HITS if "kind" in parse(typed).filters else ON_PAGE
+        page = search_page(
+            typed, searchers.of(record).search(record, typed, limit), ServerLinks(shelf.name)
+        )
+        return _common(shelf) | {"page": page, "query": typed}
+
+    return await _page("search.html", context)
 
 
 STATIC = {

@@ -59,7 +59,7 @@ const seen = new IntersectionObserver((entries) => {
 document.querySelectorAll("[data-chart], [data-fragment]").forEach((one) => seen.observe(one));
 
 async function renew() {
-  const answer = await fetch(window.location.pathname);
+  const answer = await fetch(window.location.pathname + window.location.search);
   if (!answer.ok) return;
   const made = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-part]")) {
@@ -97,6 +97,15 @@ const unfold = () => {
 };
 window.addEventListener("hashchange", unfold);
 if (window.location.hash) unfold();
+
+// A search whose index was still being made: ask again until it is whole.
+function again() {
+  setTimeout(async () => {
+    if (!document.hidden) await renew().catch(() => { /* the server was stopped */ });
+    if (document.querySelector("[data-again]")) again();
+  }, FOLLOW_MS);
+}
+if (document.querySelector("[data-again]")) again();
 
 document.addEventListener("keydown", (event) => {
   const typing = /^(input|textarea|select)$/i.test(document.activeElement?.tagName ?? "");
