@@ -23,7 +23,7 @@ Three steps:
   3. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
 Before a run:   init, split, doctor, estimate, serve-local
-A run:          run, status, show, plot (validation pass rate over iterations), checkout,
+A run:          run, status, show, plot (six figures, for print too), checkout,
                 report (what was done, and how far to believe it),
                 replay (what another search policy would have done)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
