@@ -2,7 +2,7 @@
 
 How good the best is told by its rate shrunk towards its relatives, by which it was chosen: of all
 its rates, luck lifts that one least, and in policies that validate seldom as in those that do it
-often (docs/policies.md).
+often (docs/statistics.md, optimism meter).
 """
 
 from collections.abc import Sequence
