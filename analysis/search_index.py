@@ -61,8 +61,8 @@ CREATE TABLE progress (total INTEGER NOT NULL);  -- one row
 INSERT INTO progress VALUES (-1);
 PRAGMA user_version = {FORMAT};
 """
-MOST_BYTES = 1 << 30  # of one index
-MOST_CACHED = 2 << 30  # bytes of all indices together
+MOST_BYTES = 2 << 30  # of one index
+MOST_CACHED = 4 << 30  # bytes of all indices together
 UNUSED_S = 60 * 86_400  # after which an index is removed
 LARGEST_FILE = 16 << 20  # bytes of a trajectory; reading takes some ten times its size of memory
 BATCH = 64  # files between two commits

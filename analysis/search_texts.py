@@ -109,10 +109,9 @@ class _Reader:
         self._add("fault", 0, "standard error", trajectory.get("stderr"))
         for step in steps:
             if step["kind"] == "chat":
-                new = [x for x in _unique(list(_said(step["reply"]))) if x not in self._said]
-                self._said.update(new)
-                agent = str(step["agent"]).replace("_", " ")
-                self._add("agent", 0, agent, "\n".join(x for x in new if x.strip()))
+                said = [x for x in _unique(list(_said(step["reply"]))) if x not in self._said]
+                self._add("agent", 0, str(step["agent"]).replace("_", " "), "\n".join(said).strip())
+                self._said.update(said)
 
     def _add(self, kind: str, number: int, field: str, value: Any) -> None:
         text = value if isinstance(value, str) else "" if value is None else _json(value)

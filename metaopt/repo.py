@@ -158,7 +158,8 @@ class HarnessRepo:
         if not asked:
             return {}
         plain = ("--no-color", "--no-ext-diff", "--no-textconv")
-        text = self._git("diff_tree", "--stdin", "-r", "-p", *plain, stdin="\n".join(asked))
+        stdin = "".join(f"{commit}\n" for commit in asked)
+        text = self._git("diff_tree", "--stdin", "-r", "-p", *plain, stdin=stdin)
         lines: dict[str, list[str]] = {commit: [] for commit in asked}
         current: list[str] = []
         for line in text.split("\n"):  # in a diff no line is a bare commit: each has its sign

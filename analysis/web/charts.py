@@ -34,9 +34,9 @@ def layout(height: int, **more: Any) -> Chart:
     """What all charts have in common."""
     font = {"family": "system-ui, sans-serif", "size": 13, "color": DARK}
     base: Chart = {
-        "height": height, "font": font, "margin": {"l": 56, "r": 16, "t": 12, "b": 84},
+        "height": height, "font": font, "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest",
-        "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "hoverlabel": {"align": "left", "bgcolor": "#FFFFFF", "font": {"size": 12}},
     }  # fmt: skip
     return base | more
@@ -132,7 +132,8 @@ def _scores(points: Sequence[Point], summaries: dict[int, str], links: Links) ->
 
 def _unchosen(last: int, told: Sequence[Told]) -> list[Chart]:
     """At the right end: runs after the choice, and the sealed test's."""
-    x = [last + 2 + 1.5 * k for k in range(len(told))]
+    apart = max(0.5, 0.02 * last)
+    x = [last + 1 + apart * (k + 1) for k in range(len(told))]
     arms = [(f.interval or (f.rate, f.rate)) for f in told]
     return [
         {
@@ -182,8 +183,12 @@ def paper_chart(found: Sequence[Validation], links: Links) -> Chart:
         "data": [chart],
         "layout": layout(
             100 + 17 * len(papers),
-            margin={"l": 56, "r": 16, "t": 12, "b": 48},
-            xaxis={"title": {"text": "candidate"}, "type": "category", "nticks": 20},
+            xaxis={
+                "title": {"text": "candidate"},
+                "type": "category",
+                "nticks": 12,
+                "tickangle": 0,
+            },
             yaxis={**ticks, "title": {"text": ""}, "automargin": True},
         ),
     }
@@ -308,7 +313,7 @@ def failure_chart(mixes: Sequence[Mix]) -> Chart:
         "data": data,
         "layout": layout(
             340, barmode="stack", bargap=0.15,
-            xaxis={"title": {"text": "iteration"}, "type": "category", "nticks": 20},
+            xaxis={"title": {"text": "iteration"}, "type": "category", "nticks": 8, "tickangle": 0},
             yaxis=axis("share of rounds", tickformat=".0%", range=[0, 1]),
         ),
     }  # fmt: skip
@@ -336,7 +341,6 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
         "layout": layout(
             320,
             showlegend=False,
-            margin={"l": 56, "r": 16, "t": 12, "b": 48},
             xaxis=axis(title, rangemode="tozero", **tick),
             yaxis=axis("best by then", tickformat=".0%", rangemode="tozero"),
         ),
