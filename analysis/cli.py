@@ -202,12 +202,25 @@ def power(
 @app.command()
 def report(
     run: RunArg,
-    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+    ] = 10,
+    papers: Annotated[
+        list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
+    ] = None,
 ) -> None:
-    """What a run did and how far to believe it, as text for a colleague."""
-    from analysis.markdown import write_report
+    """What a run did and how far to believe it, for a colleague: text, or one page to share."""
+    if out is not None and out.suffix.lower() == ".html":
+        from analysis.web.onefile import write_html
 
-    print(write_report(run, out), end="" if out is None else "\n")
+        print(write_html(run, out, sample, papers or ()))
+    else:
+        from analysis.markdown import write_report
+
+        print(write_report(run, out), end="" if out is None else "\n")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from metaopt.record import RunRecord, open_record, usage
 from metaopt.sealed import opened_text
 from metaopt.state import winner
 from metaopt.status import SIMULATED
-from metaopt.text import amount, dollars, duration, one_line, pooled, several
+from metaopt.text import amount, dollars, duration, moment, one_line, ordinal, pooled, several
 from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
 # Figures of the best, at its choice, that had no part in it.
@@ -126,7 +126,26 @@ def _methods(record: RunRecord) -> Section:
         f" {_validation_papers(record)} other papers, the same in every iteration. The loop never"
         " saw the sealed test papers."
     )
-    return Section("What was done", [text, _passing(config), _who(config)])
+    return Section("What was done", [text, _how(record), _passing(config), _who(config)])
+
+
+def _how(record: RunRecord) -> str:
+    """What it takes to do it again."""
+    config, search = record.config, record.config.search
+    opened = record.state.opened or {}
+    again = f"; the {search.finalists} best were run again at the end" if search.finalists else ""
+    nulls = (
+        f"; every {ordinal(search.null_every)} mutant was a copy of its parent, to measure the gate"
+        if search.null_every
+        else ""
+    )
+    models = "an embedded simulator in place of models" if config.simulated else "the models below"
+    return (
+        f"It was done with metaopt {opened.get('metaopt', 'of an unknown version')}, {models}, seed"
+        f" {config.seed}, {several(search.iterations, 'iteration')}, {search.parallel} at a time"
+        f"{again}{nulls}. The baseline is commit {str(opened.get('commit', ''))[:12]} of the run's"
+        f" harness.git, begun on {moment(record.times[0])}."
+    )
 
 
 def _passing(config: RunConfig) -> str:

@@ -156,7 +156,6 @@ def meter_table(figures: Sequence[Figure]) -> str:
     table = grid("figure", ">candidate", ">rate", ">interval", ">rollouts", ">luck")
     for f in figures:
         table.add_row(f.name, *cells(f))
-    table.columns[0].no_wrap = True
     return render(table)
 
 

@@ -92,9 +92,19 @@ class Store:
             yield Event(row[0], row[1], json.loads(row[2]))
 
     def times(self) -> tuple[float, float] | None:
-        """When the first and the last event were recorded (seconds since the epoch)."""
+        """When the first event, and the last event or result, were recorded (seconds since the
+        epoch)."""
         first, last = self._db.execute("SELECT MIN(at), MAX(at) FROM events").fetchone()
-        return None if first is None else (first, last)
+        if first is None:
+            return None
+        [result] = self._db.execute("SELECT MAX(at) FROM results").fetchone()
+        return first, max(last, result or last)
+
+    def decided_since(self, at: float) -> tuple[int, float]:
+        """How many iterations were decided after that time, and when the last of them was."""
+        sql = "SELECT COUNT(*), MAX(at) FROM events WHERE kind = 'decided' AND at > ?"
+        count, last = self._db.execute(sql, (at,)).fetchone()
+        return count, last or at
 
     def last_event(self) -> int:
         """The number of the last event, 0 before any: it tells whether anything was recorded."""

@@ -7,6 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from analysis.course import Point, course
+from analysis.spending import Ledger, Spent, spending
+from inner_agent.calls import Usage
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, open_record, running_process
 from metaopt.store import Store
@@ -18,8 +21,10 @@ class Shelf:
 
     name: str
     folder: Path
+    ledger: Ledger = field(default_factory=Ledger)
     _version: int = -1
     _record: RunRecord | None = None
+    _points: tuple[RunRecord | None, list[Point]] = (None, [])
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def version(self) -> int:
@@ -38,6 +43,26 @@ class Shelf:
             if self._record is None or version != self._version:
                 self._record, self._version = open_record(self.folder), version
             return self._record
+
+    def points(self) -> list[Point]:
+        """The run's course."""
+        record = self.record()
+        with self._guard:
+            if self._points[0] is not record:
+                self._points = (record, course(record))
+            return self._points[1]
+
+    def used(self) -> dict[str, Usage]:
+        """What each role used so far.  Raises ``UserError``."""
+        with self._guard:
+            self.ledger.update(self.folder)
+            return self.ledger.by_role()
+
+    def spent(self) -> list[Spent]:
+        """What was spent by each decision.  Raises ``UserError``."""
+        record = self.record()
+        with self._guard:
+            return spending(record, self.ledger)
 
     @property
     def running(self) -> bool:

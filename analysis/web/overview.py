@@ -1,20 +1,23 @@
 """A run's first page: how it stands, and everything that was tried."""
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from analysis.web.library import Shelf
-from analysis.web.links import ServerLinks
 from inner_agent.calls import Usage, together
 from metaopt.history import HistoryEntry
+from metaopt.optimism import Figure as Told
+from metaopt.optimism import rerun, sealed
 from metaopt.population import Candidate
-from metaopt.record import RunRecord, usage
+from metaopt.record import RunRecord, seconds_left
+from metaopt.standing import standing
 from metaopt.state import winner
-from metaopt.status import outcome_text, rate_text, state_text
+from metaopt.status import outcome_text, rate_text
 from metaopt.store import Store
 from metaopt.text import duration, moment
+from metaopt.validations import validations
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,13 @@ class UnderWay:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """``facts``: what a colleague asks first, as (question, answer)."""
+    """``facts``: what a colleague asks first, as (question, answer).  ``word`` says how the run
+    stands, as ``metaopt.standing`` does, ``state`` the same in a phrase."""
 
     name: str
     simulated: bool
     policy: str
+    word: str
     state: str
     facts: Sequence[tuple[str, str]]
     best: Candidate
@@ -70,6 +75,9 @@ def overview(record: RunRecord) -> Overview:
     accepted = sum(d.decision == "accepted" for d in decisions)
     wanted = record.config.search.iterations
     best = f"candidate {top.id}: {rate_text(record, top)}" if top.id else "still the baseline"
+    stands, left = standing(record), None
+    if stands.process:
+        left = seconds_left(record)
     facts = [
         ("Iterations", f"{len(decisions)} of {wanted} decided, {accepted} accepted"),
         ("Baseline", rate_text(record, record.state.candidates[0])),
@@ -77,11 +85,14 @@ def overview(record: RunRecord) -> Overview:
         ("Last recorded", moment(record.times[1])),
         ("Time", f"{duration(record.times[1] - record.times[0])}, pauses included"),
     ]
+    if left is not None:
+        facts.append(("Left", f"about {duration(left)}"))
     return Overview(
         record.folder.resolve().name,
         record.config.simulated,
         record.config.search.policy,
-        state_text(record),
+        stands.word,
+        stands.told(max(0.0, time.time() - record.times[1])),
         facts,
         top,
         [_row(record, d, top.id) for d in decisions],
@@ -89,44 +100,21 @@ def overview(record: RunRecord) -> Overview:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run in the list of runs."""
-
-    name: str
-    href: str
-    simulated: bool
-    state: str
-    decided: int
-    wanted: int
-    accepted: int
-    baseline: str
-    best: str
-    last: float
-
-
-def run_row(shelf: Shelf) -> RunRow:
-    """How one of several runs stands."""
-    record = shelf.record()
-    top, decisions = winner(record.state), record.decisions
-    return RunRow(
-        shelf.name,
-        ServerLinks(shelf.name).overview(),
-        record.config.simulated,
-        state_text(record),
-        len(decisions),
-        record.config.search.iterations,
-        sum(d.decision == "accepted" for d in decisions),
-        rate_text(record, record.state.candidates[0]),
-        f"{top.id}: {rate_text(record, top)}" if top.id else "still the baseline",
-        record.times[1],
-    )
-
-
-def spending_rows(folder: Path) -> list[tuple[str, Usage]]:
+def spending_rows(shelf: Shelf) -> list[tuple[str, Usage]]:
     """What each role used, and all of them."""
-    spent = usage(folder)
-    return [*sorted(spent.items()), ("all", together(spent.values()))]
+    used = shelf.used()
+    return [*sorted(used.items()), ("all", together(used.values()))]
+
+
+def summaries(record: RunRecord) -> dict[int, str]:
+    """What each iteration's edit was, in its maker's words."""
+    told = {d.iteration: d.summary or d.proposed_change for d in record.decisions}
+    return told | {c.id: c.summary for c in record.state.candidates.values()}
+
+
+def unchosen(record: RunRecord) -> list[Told]:
+    """Figures of runs that had no part in choosing the best."""
+    return [*rerun(record), *sealed(record)]
 
 
 def _row(record: RunRecord, d: HistoryEntry, best: int) -> Row:
@@ -149,6 +137,7 @@ def _row(record: RunRecord, d: HistoryEntry, best: int) -> Row:
 
 def _under_way(record: RunRecord) -> list[UnderWay]:
     search, found = record.config.search, []
+    papers = max((len(v.papers) for v in validations(record)), default=0)
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
         for i, stages in sorted(record.stages.items()):
             if i == 0 or "decided" in stages or "selected" not in stages:
@@ -162,6 +151,6 @@ def _under_way(record: RunRecord) -> list[UnderWay]:
                 stage = "analyzing"
             elif "implemented" in stages:
                 stage, done = "on validation papers", store.count(i, "val", i)
-                wanted = search.validation_papers or 0
+                wanted = papers
             found.append(UnderWay(i, parent, stage, done, wanted))
     return found

@@ -16,7 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
-from analysis.course import course
+from analysis.failures import failure_mix
+from analysis.lineage import lineage
 from analysis.search import MOST_HITS, ON_PAGE, Searchers
 from analysis.search_query import parse
 from analysis.web import charts
@@ -24,11 +25,12 @@ from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
 from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
-from analysis.web.overview import overview, run_row, spending_rows
+from analysis.web.overview import overview, spending_rows, summaries, unchosen
 from analysis.web.render import FOLDER, plotting_script, render
 from analysis.web.search import search_page
 from inner_agent.errors import UserError
-from metaopt.optimism import meter, rerun, sealed
+from metaopt.optimism import meter
+from metaopt.runs import Row, run_row
 from metaopt.validations import validations
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -71,7 +73,7 @@ def application(shelves: Mapping[str, Shelf]) -> web.Application:
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Errors as pages, and the headers on everything."""
     try:
-        if _host(request.host) not in _hosts(request):
+        if not _by_our_name(request):
             raise web.HTTPForbidden(text="asked for under another host's name")
         response = await handler(request)
     except web.HTTPException as e:
@@ -85,13 +87,15 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _host(host: str) -> str:
     """A Host header's name, without its port."""
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
-def _hosts(request: web.Request) -> set[str]:
-    """The names under which this socket may be asked: its own address; on loopback its names."""
-    own = request.get_extra_info("sockname")[0]
-    return {own, f"[{own}]", *(LOOPBACK if own in ("127.0.0.1", "::1") else ())}
+def _by_our_name(request: web.Request) -> bool:
+    """Is a loopback socket asked under a name of this machine's own?  Whoever opened another
+    address may give it any name."""
+    own = str(request.get_extra_info("sockname")[0])
+    return own not in ("127.0.0.1", "::1") or _host(request.host) in LOOPBACK
 
 
 def _message(status: int, title: str, text: str) -> web.Response:
@@ -117,7 +121,11 @@ async def _runs(request: web.Request) -> web.StreamResponse:
     known = request.app[SHELVES]
     if len(known) == 1:
         raise web.HTTPFound(ServerLinks(next(iter(known))).overview())
-    return await _page("runs.html", lambda: {"runs": [run_row(s) for s in known.values()]})
+    return await _page("runs.html", lambda: {"runs": [_run_row(s) for s in known.values()]})
+
+
+def _run_row(shelf: Shelf) -> tuple[str, Row]:
+    return ServerLinks(shelf.name).overview(), run_row(shelf.name, shelf.record())
 
 
 async def _overview(request: web.Request) -> web.StreamResponse:
@@ -161,17 +169,26 @@ async def _chart(request: web.Request) -> web.StreamResponse:
 
 
 def _course(shelf: Shelf) -> charts.Chart:
+    record, links = shelf.record(), ServerLinks(shelf.name)
+    return charts.course_chart(shelf.points(), unchosen(record), summaries(record), links)
+
+
+def _lineage(shelf: Shelf) -> charts.Chart:
     record = shelf.record()
-    summaries = {c.id: c.summary for c in record.state.candidates.values()}
-    unchosen = [*rerun(record), *sealed(record)]
-    return charts.course_chart(course(record), unchosen, summaries, ServerLinks(shelf.name))
+    return charts.lineage_chart(lineage(record), summaries(record), ServerLinks(shelf.name))
 
 
 def _papers(shelf: Shelf) -> charts.Chart:
     return charts.paper_chart(validations(shelf.record()), ServerLinks(shelf.name))
 
 
-CHARTS: Mapping[str, Callable[[Shelf], charts.Chart]] = {"course": _course, "papers": _papers}
+CHARTS: Mapping[str, Callable[[Shelf], charts.Chart]] = {
+    "course": _course,
+    "lineage": _lineage,
+    "papers": _papers,
+    "failures": lambda shelf: charts.failure_chart(failure_mix(shelf.record())),
+    "spending": lambda shelf: charts.spending_chart(shelf.spent()),
+}
 
 
 async def _part(request: web.Request) -> web.StreamResponse:
@@ -180,7 +197,7 @@ async def _part(request: web.Request) -> web.StreamResponse:
     if name == "meter":
         return await _page("parts/meter.html", lambda: {"figures": meter(shelf.record())})
     if name == "cost":
-        return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf.folder)})
+        return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf)})
     raise web.HTTPNotFound(text=f"There is no part {name!r}.")
 
 

@@ -89,6 +89,15 @@ async function follow(mark) {
 }
 document.querySelectorAll("[data-follow]").forEach(follow);
 
+// In one file, what is linked to may lie folded.
+const unfold = () => {
+  const target = document.getElementById(decodeURIComponent(window.location.hash.slice(1)));
+  for (let at = target?.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+  target?.scrollIntoView();
+};
+window.addEventListener("hashchange", unfold);
+if (window.location.hash) unfold();
+
 // A search whose index was still being made: ask again until it is whole.
 function again() {
   setTimeout(async () => {
