@@ -21,14 +21,29 @@ PlotOption = Annotated[
 
 @app.command()
 def plot(
-    run: RunArg,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Runs' folders; for bars, data sets' folders too."),
+    ],
     out: Annotated[Path, typer.Option(help="A .png, .pdf or .svg file.")],
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            help="course (pass rate over iterations, of one run), seeds (of several, with a band),"
+            " failures (how rounds end), lineage (the family tree), cost (against pass rate), bars"
+            " (weak and strong scores of data sets, or of baseline and best). None: course of one"
+            " run, seeds of several."
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A .csv file for the numbers.")] = None,
+    width: Annotated[
+        str, typer.Option(help="page (6 inches), or column (3.3, of two on a page).")
+    ] = "page",
 ) -> None:
-    """Draw validation pass rate over iterations."""
-    from analysis.figures import plot_run
+    """Draw a figure of runs or data sets, for print and for screens."""
+    from analysis.plot import plot as draw
 
-    print(plot_run(run, out, data))
+    print(draw(runs, out, figure, data, width))
 
 
 @app.command()
@@ -202,12 +217,53 @@ def power(
 @app.command()
 def report(
     run: RunArg,
-    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+    ] = 10,
+    papers: Annotated[
+        list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
+    ] = None,
 ) -> None:
-    """What a run did and how far to believe it, as text for a colleague."""
-    from analysis.markdown import write_report
+    """What a run did and how far to believe it, for a colleague: text, or one page to share."""
+    if out is not None and out.suffix.lower() == ".html":
+        from analysis.web.onefile import write_html
 
-    print(write_report(run, out), end="" if out is None else "\n")
+        print(write_html(run, out, sample, papers or ()))
+    else:
+        from analysis.markdown import write_report
+
+        print(write_report(run, out), end="" if out is None else "\n")
+
+
+@app.command()
+def search(
+    run: RunArg,
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORD ...", help="Words, '\"a phrase\"', kind:question.")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="Hits of each kind.")] = 3,
+) -> None:
+    """Find words in a run: summaries, diffs, diagnoses, questions, answers, judge's reasons."""
+    from analysis.search_text import search_run
+
+    print(search_run(run, " ".join(words), limit))
+
+
+@app.command()
+def view(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Runs' folders.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback: whoever reaches it can read.")
+    ] = "127.0.0.1",
+) -> None:
+    """Runs as pages in a browser, on this machine alone; a run that goes on is followed."""
+    from analysis.web.server import view_runs
+
+    view_runs(runs, host, port)
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ disk, the replies that come in gather and go with the next commit, all of them a
 import json
 import sqlite3
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ class Usage:
     def tokens(self) -> int:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
+
+
+def together(parts: Iterable[Usage]) -> Usage:
+    """The sum of what several used."""
+    rows = [astuple(part) for part in parts]
+    return Usage(*map(sum, zip(*rows, strict=True))) if rows else Usage()
 
 
 class CallStore:

@@ -24,8 +24,8 @@ Three steps:
 
 Before a run:   init, split, doctor, estimate, serve-local
 A run:          run, runs (all there are), status, show, checkout,
-                plot (validation pass rate over iterations),
-                report (what was done, and how far to believe it),
+                view (in a browser), search (everything in it), plot (six figures, for print too),
+                report (what was done, and how far to believe it; .html for all of it in one file),
                 replay (what another search policy would have done)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),

@@ -27,7 +27,8 @@ class RunRecord:
     """What a run has recorded up to now.
 
     ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
-    iteration recorded, by event kind; ``times`` are the first and the last record's, in seconds.
+    iteration recorded, by event kind; ``times`` are when the first thing was recorded and the last,
+    in seconds since the epoch.
     """
 
     folder: Path

@@ -70,14 +70,15 @@ def _row(path: Path) -> Row | None:
     if not any((path / part).exists() for part in PARTS):
         return None
     try:
-        return _run(name, open_record(path))
+        return run_row(name, open_record(path))
     # A file that is damaged may hold anything, and the other runs are to be seen.
     except (UserError, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as e:
         why = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
         return Row(name, "broken", why.removeprefix(f"{path}: ").removeprefix(f"{path}/"))
 
 
-def _run(name: str, record: RunRecord) -> Row:
+def run_row(name: str, record: RunRecord) -> Row:
+    """How a run stands."""
     stands, spent = standing(record), usage(record.folder).values()
     return Row(
         name, stands.word, stands.why, stands.process,

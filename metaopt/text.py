@@ -53,6 +53,12 @@ def several(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else ending}"
 
 
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th") if n % 100 not in (11, 12, 13) else "th"
+    return f"{n}{ending}"
+
+
 def amount(count: float) -> str:
     """A count of tokens or calls to three digits: 950, 12.3 k, 4.56 M."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

@@ -1,0 +1,1 @@
+"""The figures of runs and data sets, one module each."""
