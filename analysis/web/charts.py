@@ -319,11 +319,11 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
     x = [s.usd if paid else s.rollouts for s in known]
     hover = [
         f"iteration {s.iteration}: {dollars(s.usd)}, {s.rollouts:,} rollouts,"
-        f" {amount(s.tokens)} tokens<br>best by then: candidate {s.best}, {s.best_rate:.0%}"
+        f" {amount(s.tokens)} tokens<br>best by then: candidate {s.best}, {s.best_shrunk:.0%} shrunk"
         for s in known
     ]
     line = {
-        "x": x, "y": [s.best_rate for s in known], "type": "scatter", "mode": "lines+markers",
+        "x": x, "y": [s.best_shrunk for s in known], "type": "scatter", "mode": "lines+markers",
         "line": {"color": BLUE, "width": 2.5, "shape": "hv"}, "marker": {"size": 5},
         "text": hover, "hoverinfo": "text",
     }  # fmt: skip
@@ -335,6 +335,6 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
             320,
             showlegend=False,
             xaxis=axis(title, rangemode="tozero", **tick),
-            yaxis=axis("best by then", tickformat=".0%", rangemode="tozero"),
+            yaxis=axis("pass rate of the best, shrunk", tickformat=".0%", rangemode="tozero"),
         ),
     }
