@@ -254,7 +254,7 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
     run: Path, tmp_path: Path, searcher: Searcher
 ) -> None:
     *_, (_, path, good) = trajectories(run)
-    folder = path.parent
+    folder, before_that = path.parent, path.read_bytes()
     good["rounds"][0] |= {"question": HOSTILE, "context": "long " + "q" * 1_000_000 + " longest"}
     good["paper"] = {"id": "h/../<b>", "title": HOSTILE}
     good["steps"] = [{"kind": "chat", "agent": HOSTILE, "reply": {"content": '{"a":' * 5_000}}]
@@ -289,6 +289,11 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
         [[long]] = [group.hits for group in ask(searcher, f"{word} qqq kind:context").groups]
         assert len(long.snippet.text) < 700
     assert not ask(searcher, "aardvark").count
+    assert str(path.relative_to(run)) in {h.file for h in hits(searcher, "the")}
+    (outside / "same").write_bytes(before_that)
+    path.unlink()
+    path.symlink_to(outside / "same")
+    assert str(path.relative_to(run)) not in {h.file for h in hits(searcher, "the")}
 
 
 def test_no_query_is_an_error(searcher: Searcher) -> None:
@@ -306,7 +311,7 @@ def test_no_query_is_an_error(searcher: Searcher) -> None:
         queries.append(glue.join(rng.choices(pieces, k=rng.randint(1, 12))))
         queries.append(rng.randbytes(rng.randint(1, 40)).decode("latin-1"))
         queries.append("".join(chr(rng.randrange(0x11_0000)) for _ in range(rng.randint(1, 9))))
-    queries.append(" ".join(f"w{n}" for n in range(500)))
+    assert ask(searcher, " ".join(f"w{n}" for n in range(500))).notes
     for typed in queries:
         answer = ask(searcher, typed, 2)
         assert not [note for note in answer.notes if "index" in note], typed
