@@ -21,14 +21,29 @@ PlotOption = Annotated[
 
 @app.command()
 def plot(
-    run: RunArg,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Runs' folders; for bars, data sets' folders too."),
+    ],
     out: Annotated[Path, typer.Option(help="A .png, .pdf or .svg file.")],
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            help="course (pass rate over iterations, of one run), seeds (of several, with a band),"
+            " failures (how rounds end), lineage (the family tree), cost (against pass rate), bars"
+            " (weak and strong scores of data sets, or of baseline and best). None: course of one"
+            " run, seeds of several."
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A .csv file for the numbers.")] = None,
+    width: Annotated[
+        str, typer.Option(help="page (6 inches), or column (3.3, of two on a page).")
+    ] = "page",
 ) -> None:
-    """Draw validation pass rate over iterations."""
-    from analysis.figures.course import plot_run
+    """Draw a figure of runs or data sets, for print and for screens."""
+    from analysis.plot import plot as draw
 
-    print(plot_run(run, out, data))
+    print(draw(runs, out, figure, data, width))
 
 
 @app.command()

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.compare import Comparison, Pair, labels
-from analysis.style import BLUE, DARK, GREY, ORANGE, STYLE, mark_simulated, save
-from metaopt.text import one_line
+from analysis.style import BLUE, DARK, FAINT, GREY, ORANGE, STYLE, drawable, mark_simulated, save
 
 COLOURS = {"better": BLUE, "worse": ORANGE, "can't tell": GREY}
 STRIP = LinearSegmentedColormap.from_list("strip", ["#F4F4F4", "#7FB2D3", BLUE])
@@ -36,7 +35,7 @@ def figure_of(found: Comparison) -> Figure:
 
 
 def _title(found: Comparison) -> str:
-    names = [one_line(name, 30) for name in labels(found.arms).values()]
+    names = [drawable(name, 30) for name in labels(found.arms).values()]
     who = names[1] if len(names) == 2 else f"{len(names) - 1} harnesses"
     simulated = "simulated, " if found.simulated else ""
     times = f" x {found.repeats} repeats" if found.repeats > 1 else ""
@@ -56,7 +55,7 @@ def _forest(axes: Axes, found: Comparison) -> None:
             _verdict(pair), (1.01, row), xycoords=("axes fraction", "data"), va="center",
             fontsize=7, color=DARK if colour == GREY else colour,
         )  # fmt: skip
-    axes.set_yticks(range(len(found.pairs)), [one_line(named[p.name], 28) for p in found.pairs])
+    axes.set_yticks(range(len(found.pairs)), [drawable(named[p.name], 28) for p in found.pairs])
     axes.set_ylim(len(found.pairs) - 0.5, -0.5)
     reach = max(max(abs(p.change.low), abs(p.change.high)) for p in found.pairs)
     reach = max(1.08 * reach, 1.3 * found.smallest)
@@ -64,12 +63,12 @@ def _forest(axes: Axes, found: Comparison) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(7, symmetric=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.0f}" if x else "0"))
     axes.set_xlabel(
-        f"difference from {one_line(named[found.arms[0].name], 28)} in points, 95% intervals;"
+        f"difference from {drawable(named[found.arms[0].name], 28)} in points, 95% intervals;"
         f" grey: less than {100 * found.smallest:.0f} points"
     )
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", linewidth=0.4, color="#E3E3E3")
+    axes.grid(axis="x", linewidth=0.4, color=FAINT)
     axes.set_axisbelow(True)
     if found.simulated:
         mark_simulated(axes, size=24)
@@ -87,7 +86,7 @@ def _strip(axes: Axes, found: Comparison) -> None:
     axes.pcolormesh(shares, cmap=STRIP, vmin=0, vmax=1, edgecolor="white", linewidth=0.6)
     axes.set_yticks(
         np.arange(len(shares)) + 0.5,
-        [f"{one_line(named[a.name], 28)}  {a.rate:.0%}" for a in found.arms],
+        [f"{drawable(named[a.name], 28)}  {a.rate:.0%}" for a in found.arms],
     )
     axes.invert_yaxis()
     axes.set_xticks([])

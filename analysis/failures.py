@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 
 from inner_agent.durable import read_database
 from inner_agent.errors import UserError
@@ -76,6 +77,7 @@ def together(mixes: Sequence[Mix]) -> Mix:
 
 
 def binned(mixes: Sequence[Mix], most: int) -> list[Mix]:
-    """At most so many mixes, each of as many iterations in a row; the last may have fewer."""
-    size = -(-len(mixes) // most)
-    return [together(mixes[k : k + size]) for k in range(0, len(mixes), size)]
+    """At most so many mixes, each of about as many iterations in a row."""
+    parts = -(-len(mixes) // -(-len(mixes) // most))
+    ends = [len(mixes) * k // parts for k in range(parts + 1)]
+    return [together(mixes[a:b]) for a, b in pairwise(ends)]

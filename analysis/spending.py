@@ -8,7 +8,7 @@ honeypots' trial cost is iteration 0's; finalists are the last iteration's.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,7 @@ class Spent:
     best_rate: float | None
     best_low: float
     best_high: float
+    best_shrunk: float
 
 
 @dataclass(slots=True)
@@ -94,17 +95,20 @@ def add(to: Usage, usage: Usage) -> None:
     to.seconds += usage.seconds
 
 
-def spending(record: RunRecord, ledger: Ledger | None = None) -> list[Spent]:
+def spending(
+    record: RunRecord, ledger: Ledger | None = None, points: Sequence[Point] | None = None
+) -> list[Spent]:
     """After each decision, in the iterations' order.  Raises as ``Ledger.update`` does.
 
-    ``ledger``: one that was read of this run before; it is read on.
+    ``ledger``: one that was read of this run before; it is read on.  ``points``: the run's course,
+    where it is known already.
     """
     ledger = ledger or Ledger()
     ledger.update(record.folder)
-    return _summed_up(course(record), ledger, _rollouts(record.folder))
+    return _summed_up(points or course(record), ledger, _rollouts(record.folder))
 
 
-def _summed_up(points: Iterable[Point], ledger: Ledger, rollouts: Counter[int]) -> list[Spent]:
+def _summed_up(points: Sequence[Point], ledger: Ledger, rollouts: Counter[int]) -> list[Spent]:
     by_iteration: dict[int, Usage] = {}
     for (i, _), usage in sorted(ledger.used.items()):
         add(by_iteration.setdefault(i, Usage()), usage)
@@ -114,7 +118,7 @@ def _summed_up(points: Iterable[Point], ledger: Ledger, rollouts: Counter[int]) 
         done += rollouts[p.iteration]
         found.append(
             Spent(p.iteration, total.usd, total.calls, total.tokens, total.cached_tokens, done,
-                  p.best, p.best_rate, p.best_low, p.best_high)
+                  p.best, p.best_rate, p.best_low, p.best_high, p.best_shrunk)
         )  # fmt: skip
     return found
 

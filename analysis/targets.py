@@ -1,7 +1,9 @@
 """The files that commands are asked to write: refused before any work is done for them."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from inner_agent.errors import UserError
 
@@ -20,5 +22,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a file.  Raises ``UserError`` when it can't be written."""
     try:
         path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{path}: can't be written ({e.strerror})") from None
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys as CSV.  Raises ``UserError`` when it can't be written."""
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
     except OSError as e:
         raise UserError(f"{path}: can't be written ({e.strerror})") from None

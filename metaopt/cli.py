@@ -23,9 +23,9 @@ Three steps:
   3. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
 Before a run:   init, split, doctor, estimate, serve-local
-A run:          run, runs (all there are), status, show, view (in a browser), checkout,
-                plot (validation pass rate over iterations),
-                report (what was done, and how far to believe it),
+A run:          run, runs (all there are), status, show, checkout,
+                view (in a browser), search (everything in it), plot (six figures, for print too),
+                report (what was done, and how far to believe it; .html for all of it in one file),
                 replay (what another search policy would have done)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),

@@ -111,9 +111,14 @@ class Rollouts:
         return [Trace(p.id, json.loads(path.read_text(encoding="utf-8"))) for p, path in paths]
 
     def trajectory_path(self, i: int, candidate: int, part: str, paper: str) -> Path:
-        """Where one rollout's trajectory lies; paper ids may hold any character."""
-        name = f"{file_name(paper)}.{i}.json"
-        return self.folder / "trajectories" / str(candidate) / part / name
+        """Where one rollout's trajectory lies."""
+        return trajectory_path(self.folder, i, candidate, part, paper)
+
+
+def trajectory_path(folder: Path, i: int, candidate: int, part: str, paper: str) -> Path:
+    """Where one rollout's trajectory lies in a run's folder; paper ids may hold any character."""
+    name = f"{file_name(paper)}.{i}.json"
+    return folder / "trajectories" / str(candidate) / part / name
 
 
 def freeze_inner(folder: Path, config: RunConfig) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 from scipy.special import stdtrit
 
@@ -45,3 +45,13 @@ def clustered(
     count = rate * (1 - rate) / (seen * papers / (papers - 1)) * ratio**2
     count = min(max(count, 1.0), float(rollouts))
     return wilson(rate * count, count, confidence)
+
+
+def student(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's t interval of the mean of independent ``values``; ``None`` of a single one, and
+    where all are alike, which tells nothing of their spread."""
+    n = len(values)
+    if n < 2 or min(values) == max(values):
+        return None
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * stdev(values) / sqrt(n)
+    return fmean(values) - half, fmean(values) + half

@@ -152,6 +152,14 @@ class Store:
         )
         return [(r[0], r[1], PaperResult.model_validate_json(r[2])) for r in rows]
 
+    def iterations(self, candidate: int, part: str, paper: str) -> list[int]:
+        """The iterations in which a candidate was run on a paper."""
+        rows = self._db.execute(
+            "SELECT iteration FROM results WHERE candidate = ? AND part = ? AND paper = ?",
+            (candidate, part, paper),
+        )
+        return sorted(r[0] for r in rows)
+
     def finished(self) -> set[tuple[int, str, int, str]]:
         """(candidate, part, iteration, paper) of every result."""
         rows = self._db.execute("SELECT candidate, part, iteration, paper FROM results")

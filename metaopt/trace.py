@@ -123,15 +123,15 @@ def _criterion(criterion: Any) -> str:
 
 def same_item(step: Mapping[str, Any], round_: Mapping[str, Any]) -> bool:
     """Is the item that a step evaluated the one of this round?"""
-    return _identity(step["item"]) == _identity(round_)
+    return identity(step["item"]) == identity(round_)
 
 
-def _identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
+def identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells items apart.  A round has what the harness wrote, an evaluation the parsed item:
     keys that parsing drops must not count."""
     rubric = item["rubric"] if isinstance(item.get("rubric"), list) else []
     criteria = [(c.get("criterion"), c.get("weight")) for c in rubric if isinstance(c, dict)]
-    return item.get("question"), item.get("context"), criteria
+    return item.get("question"), item.get("context"), item.get("reference_answer"), criteria
 
 
 def _audit(step: Mapping[str, Any]) -> Iterator[str]:

@@ -5,25 +5,34 @@ al. 2026, reports averages over re-evaluations for that reason).  So single scor
 faint points, and lines are averages over every run that a candidate has had by then.
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis.course import Point, course
-from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE, STYLE, mark_simulated, save
-from analysis.targets import SUFFIXES, check_target
+from analysis.style import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    INCHES,
+    ORANGE,
+    Drawn,
+    Width,
+    drawable,
+    iterations,
+    mark_simulated,
+    percents,
+)
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
 from metaopt.optimism import meter, rerun_text
 from metaopt.record import RunRecord, open_record
 from metaopt.state import winner
-from metaopt.text import one_line
 
 # How single scores are drawn: outcome, marker, face, edge, what the legend says.
 MARKS = (
@@ -32,6 +41,7 @@ MARKS = (
     ("stopped", "d", GREY, "none", "stopped, on some papers"),
     ("control", "s", "white", GREEN, "live control: parent, unchanged"),
 )
+BANDS = "bands: 95% intervals, which don't account for the choice of the best"
 # The meter's figures that are drawn, and what stands below them.
 SHORT = {
     "highest single score": "highest score",
@@ -44,31 +54,23 @@ SHORT = {
 }
 
 
-def plot_run(run: Path, out: Path, data: Path | None = None) -> str:
-    """Draw the run into ``out`` (PNG, PDF, SVG), its numbers into ``data`` (CSV) if given.
-
-    Raises ``UserError`` for another suffix, for a folder that isn't there, and when nothing has
-    been validated yet.
-    """
-    check_target(out, SUFFIXES)
-    if data:
-        check_target(data, (".csv",))
+def draw(folders: Sequence[Path], width: Width) -> Drawn:
+    """The figure of one run.  Raises ``UserError`` when nothing has been validated yet."""
+    (run,) = folders
     record = open_record(run)
     points = course(record)
     if not any(p.rate is not None for p in points):
         raise UserError(f"{run}: no candidate has been validated yet; see metaopt status {run}")
-    with rc_context(STYLE):
-        figure = _draw(record, points)
-        save(figure, out)
-    if data:
-        _write(points, record.config.simulated, data)
     last = points[-1]
     name = f"candidate {last.best}" if last.best else "still the baseline"
     simulated = " (simulated)" if record.config.simulated else ""
-    return (
-        f"{out}: at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
+    told = (
+        f"at iteration {last.iteration}, baseline {_percent(last.baseline_rate)},"
         f" best {_percent(last.best_rate)}, {name}{_chosen(record, last)}{simulated}"
     )
+    mark = {"simulated": str(record.config.simulated).lower()}
+    rows = [asdict(p) | mark for p in points]
+    return Drawn(_draw(record, points, width), rows, told)
 
 
 def _chosen(record: RunRecord, last: Point) -> str:
@@ -80,37 +82,49 @@ def _chosen(record: RunRecord, last: Point) -> str:
     )
 
 
-def _draw(record: RunRecord, points: Sequence[Point]) -> Figure:
-    figure = Figure(figsize=(6.0, 3.1), layout="constrained")
+def _draw(record: RunRecord, points: Sequence[Point], width: Width) -> Figure:
     told = [f for f in meter(record) if f.name in SHORT]
-    widths = (3.6, 1) if told else (1,)
-    panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    figure, panels = _panels(width, bool(told))
     axes = panels[0]
     _baseline(axes, points)
     _best_line(axes, points)
     _single_scores(axes, points)
     if told:
-        _meter(panels[1], told)
-    axes.set_xlabel(
-        "iteration\nbands: 95% intervals, which don't account for the choice of the best"
-    )
+        _meter(panels[1], told, width)
     axes.set_ylabel("validation pass rate")
     axes.set_xlim(0.3, len(points) + 0.7)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    iterations(axes, width, len(points))
     top = _top(points, told)
     axes.set_ylim(-0.03 * top, top)  # a line at 0 % stays clear of the frame
     for one in panels:
-        one.grid(axis="y", linewidth=0.4, color="#E3E3E3")
-        one.set_axisbelow(True)
-    axes.set_title(_title(record), loc="left")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, handlelength=1.8)
+        percents(one)
+    _words(figure, axes, record, width)
     if record.config.simulated:
-        mark_simulated(axes)
+        mark_simulated(axes, width)
     return figure
 
 
-def _meter(axes: Axes, told: Sequence[Told]) -> None:
+def _words(figure: Figure, axes: Axes, record: RunRecord, width: Width) -> None:
+    """Title, legend, and what the bands are; in a column there is no room for it below the axis."""
+    if width == "page":
+        axes.set_title(_title(record, 24), loc="left")
+        axes.set_xlabel(f"iteration\n{BANDS}")
+        told: dict[str, Any] = {"ncols": 2}
+    else:
+        figure.suptitle(_title(record, 16), x=0.01, ha="left")
+        told = {"title": BANDS.replace("account ", "account\n"), "alignment": "left"}
+    figure.legend(loc="outside lower center", frameon=False, handlelength=1.8, **told)
+
+
+def _panels(width: Width, two: bool) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with the course's axes, and the meter's beside it if there are ``two``."""
+    figure = Figure(figsize=(INCHES[width], 3.1 if width == "page" else 3.6), layout="constrained")
+    ratios = (3.6 if width == "page" else 2.0, 1) if two else (1,)
+    found = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)
+    return figure, list(found[0])
+
+
+def _meter(axes: Axes, told: Sequence[Told], width: Width) -> None:
     """Beside the course: each way to say how good the best is, and the luck expected in it."""
     for x, f in enumerate(told):
         colour = BLUE if f.luck else GREEN
@@ -125,12 +139,15 @@ def _meter(axes: Axes, told: Sequence[Told]) -> None:
             )  # fmt: skip
     axes.set_xlim(-0.6, len(told) - 0.4)
     labels = [SHORT[f.name] for f in told]
-    axes.set_xticks(range(len(told)), labels, fontsize=6, rotation=45, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    axes.set_xticks(range(len(told)), labels, fontsize=6, rotation=45 if width == "page" else 60,
+                    ha="right", rotation_mode="anchor")  # fmt: skip
     axes.tick_params(axis="x", length=0, pad=2)
     axes.tick_params(axis="y", left=False, labelleft=False)
     axes.spines["left"].set_visible(False)
-    axes.set_title("how good is the best?\narrows: expected luck", loc="left", fontsize=6.5)
+    if width == "page":
+        axes.set_title("how good is the best?\narrows: expected luck", loc="left", fontsize=6.5)
+    else:
+        axes.set_title("the best; arrows:\nexpected luck", loc="left", fontsize=6)
 
 
 def _baseline(axes: Axes, points: Sequence[Point]) -> None:
@@ -176,9 +193,9 @@ def _single_scores(axes: Axes, points: Sequence[Point]) -> None:
             )  # fmt: skip
 
 
-def _title(record: RunRecord) -> str:
+def _title(record: RunRecord, limit: int) -> str:
     papers = max(len(s["validated"]["papers"]) for s in record.stages.values() if "validated" in s)
-    name = one_line(record.folder.resolve().name, 24)
+    name = drawable(record.folder.resolve().name, limit)
     simulated = "simulated, " if record.config.simulated else ""
     policy = record.config.search.policy
     return f"{name}: {simulated}{papers} papers, policy “{policy}”"
@@ -190,17 +207,6 @@ def _top(points: Sequence[Point], told: Sequence[Told]) -> float:
     highs = [p.best_high for p in points if p.best_rate is not None]
     highs += [f.interval[1] for f in told if f.interval]
     return min(1.0, (int(max([*rates, *highs, points[-1].baseline_rate or 0.0]) * 10) + 1) / 10)
-
-
-def _write(points: Sequence[Point], simulated: bool, path: Path) -> None:
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*(f.name for f in fields(Point)), "simulated"])
-            writer.writeheader()
-            said = {"simulated": str(simulated).lower()}  # a table goes its way without its figure
-            writer.writerows(asdict(p) | said for p in points)
-    except OSError as e:
-        raise UserError(f"{path}: can't be written ({e.strerror})") from None
 
 
 def _percent(rate: float | None) -> str:

@@ -26,6 +26,7 @@ from analysis.web.diff import highlight_rules
 from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
 from analysis.web.overview import overview, spending_rows, summaries, unchosen
+from analysis.web.paper import paper_page, raw_page
 from analysis.web.render import FOLDER, plotting_script, render
 from analysis.web.search import search_page
 from inner_agent.errors import UserError
@@ -65,6 +66,9 @@ def application(shelves: Mapping[str, Shelf]) -> web.Application:
     app.router.add_get("/{run}/charts/{chart}.json", _chart)
     app.router.add_get("/{run}/parts/{part}", _part)
     app.router.add_get("/{run}/candidates/{iteration}", _candidate)
+    paper = "/{run}/papers/{candidate}/{part}/{iteration}/{paper}"
+    app.router.add_get(paper, _paper)
+    app.router.add_get(f"{paper}/raw", _raw)
     app.router.add_get("/{run}/search", _search)
     return app
 
@@ -202,13 +206,42 @@ async def _part(request: web.Request) -> web.StreamResponse:
 
 
 async def _candidate(request: web.Request) -> web.StreamResponse:
-    shelf, word = _shelf(request), request.match_info["iteration"]
-    if not (word.isascii() and word.isdigit() and len(word) < 10):
-        raise web.HTTPNotFound(text=f"There is no iteration {word!r}.")
+    shelf, i = _shelf(request), _number(request, "iteration")
     against = "baseline" if request.query.get("against") == "baseline" else "parent"
     return await _page(
         "candidate.html",
-        lambda: _common(shelf) | {"page": candidate_page(shelf.record(), int(word), against)},
+        lambda: _common(shelf) | {"page": candidate_page(shelf.record(), i, against)},
+    )
+
+
+def _number(request: web.Request, what: str) -> int:
+    word = request.match_info[what]
+    if not (word.isascii() and word.isdigit() and len(word) < 10):
+        raise web.HTTPNotFound(text=f"There is no {what} {word!r}.")
+    return int(word)
+
+
+def _rollout(request: web.Request) -> tuple[int, str, int, str]:
+    """Candidate, part, iteration and the paper's file name: a key to look up, nothing more."""
+    part, paper = request.match_info["part"], request.match_info["paper"]
+    return _number(request, "candidate"), part, _number(request, "iteration"), paper
+
+
+async def _paper(request: web.Request) -> web.StreamResponse:
+    shelf, key = _shelf(request), _rollout(request)
+    return await _page(
+        "storyboard.html", lambda: _common(shelf) | {"page": paper_page(shelf.record(), *key)}
+    )
+
+
+async def _raw(request: web.Request) -> web.StreamResponse:
+    """One section of the raw messages, or with ``step`` one of them whole."""
+    shelf, key = _shelf(request), _rollout(request)
+    section, step = request.query.get("part", ""), request.query.get("step", "")
+    one = int(step) if step.isascii() and step.isdigit() and len(step) < 10 else None
+    return await _page(
+        "raw.html",
+        lambda: _common(shelf) | {"raw": raw_page(shelf.record(), *key, section, one)},
     )
 
 
@@ -233,8 +266,8 @@ async def _search(request: web.Request) -> web.StreamResponse:
 
 
 STATIC = {
-    "app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml",
-    "highlight.css": "text/css", "plotly.js": "text/javascript",
+    "app.css": "text/css", "storyboard.css": "text/css", "highlight.css": "text/css",
+    "app.js": "text/javascript", "plotly.js": "text/javascript", "icon.svg": "image/svg+xml",
 }  # fmt: skip
 
 

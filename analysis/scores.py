@@ -1,0 +1,129 @@
+"""How weak and strong solvers fare on the items of data sets, or on those of a run's harnesses.
+
+Only items that passed count, in a data set as in a run: those that a harness is made for.  Their
+scores lie within the criteria of acceptance, so what differs between harnesses is mostly how many
+items there are, and how far apart the solvers are on them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from inner_agent import generate
+from inner_agent.durable import read_database
+from inner_agent.errors import UserError
+from metaopt.record import RunRecord, find, open_record
+from metaopt.statistics import student
+from metaopt.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over papers and its 95 % interval for other papers like these (Student's t, within
+    what scores can be); ``None`` of one paper, and where all are alike."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The items of one data set or harness: ``items`` that passed in ``rollouts``, on ``papers``
+    papers, which are what the means are over; scores are fractions.
+
+    ``name`` is the folder's, ``harness`` baseline or best, with its number, of a run, else empty.
+    """
+
+    name: str
+    harness: str
+    simulated: bool
+    rollouts: int
+    items: int
+    papers: int
+    weak: Mean
+    strong: Mean
+    gap: Mean
+
+
+def scores_of(folder: Path) -> list[Scores]:
+    """A data set's scores, or those of a run's baseline and of its best where that is another.
+
+    Raises ``UserError`` for a folder that is neither, and where nothing has passed.
+    """
+    if (folder / "results.db").is_file():
+        return [_of_dataset(folder)]
+    record = open_record(folder)
+    found = [_of_candidate(record, name) for name in ("baseline", "best")]
+    return found if find(record, "best").id else found[:1]
+
+
+def _of_dataset(folder: Path) -> Scores:
+    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
+        (rollouts,) = db.execute("SELECT COUNT(*) FROM results").fetchone()
+    items = list(_items(folder / "items.jsonl"))
+    if not items:
+        raise UserError(f"{folder}: no item in items.jsonl yet; go on with metaopt generate")
+    by_paper = {str(item["paper"]["id"]): [(item["weak_avg"], item["strong_avg"])]
+                for item in items}  # fmt: skip
+    simulated = any(item["simulated"] for item in items)
+    return _scores(folder.resolve().name, "", simulated, rollouts, by_paper)
+
+
+def _items(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a data set; one that is just being written isn't among them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: can't be read ({e})") from None
+    whole, _, _ = text.rpartition("\n")
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            item = json.loads(line)
+            fmean((item["weak_avg"], item["strong_avg"]))
+            yield item
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}:{number}: not an item of metaopt generate") from None
+
+
+def _of_candidate(record: RunRecord, name: str) -> Scores:
+    """What a candidate's validations in the search made."""
+    ident = find(record, name).id
+    with closing(Store(record.folder / "run.db", readonly=True)) as store:
+        results = [r for part, _, r in store.results_of(ident) if part == "val"]
+    by_paper: dict[str, list[tuple[float, float]]] = {}
+    for r in results:
+        if r.passed and r.weak_avg is not None and r.strong_avg is not None:
+            by_paper.setdefault(r.paper, []).append((r.weak_avg, r.strong_avg))
+    if not by_paper:
+        raise UserError(
+            f"{record.folder}: no item of the {name} has passed on a validation paper, so it has no"
+            " scores"
+        )
+    harness = f"{name} ({ident})" if ident else name
+    return _scores(
+        record.folder.resolve().name, harness, record.config.simulated, len(results), by_paper
+    )
+
+
+def _scores(
+    name: str, harness: str, simulated: bool, rollouts: int,
+    by_paper: Mapping[str, Sequence[tuple[float, float]]],
+) -> Scores:  # fmt: skip
+    weak = [fmean(w for w, _ in pairs) for pairs in by_paper.values()]
+    strong = [fmean(s for _, s in pairs) for pairs in by_paper.values()]
+    gaps = [s - w for w, s in zip(weak, strong, strict=True)]
+    return Scores(
+        name, harness, simulated, rollouts, sum(map(len, by_paper.values())), len(by_paper),
+        _mean(weak, 0.0), _mean(strong, 0.0), _mean(gaps, -1.0),
+    )  # fmt: skip
+
+
+def _mean(values: Sequence[float], least: float) -> Mean:
+    known = student(values)
+    low, high = (max(least, known[0]), min(1.0, known[1])) if known else (None, None)
+    return Mean(fmean(values), low, high)
