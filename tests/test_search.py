@@ -263,7 +263,7 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
     (folder / f"{name}.1.json").write_text(json.dumps(good))
     bad = {
         "cut.1.json": json.dumps(good)[:-9], "list.1.json": "[[]]", "deep.1.json": "[" * 200_000,
-        "bytes.1.json": "\x00\x01", "empty.1.json": "", "other.1.json": json.dumps(good),
+        "bytes.1.json": "\x00\x01", "empty.1.json": "",
         "steps.1.json": json.dumps(good | {"steps": 3}), "none.1.json": "null",
     }  # fmt: skip
     for other, text in bad.items():
