@@ -319,7 +319,8 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
     x = [s.usd if paid else s.rollouts for s in known]
     hover = [
         f"iteration {s.iteration}: {dollars(s.usd)}, {s.rollouts:,} rollouts,"
-        f" {amount(s.tokens)} tokens<br>best by then: candidate {s.best}, {s.best_shrunk:.0%} shrunk"
+        f" {amount(s.tokens)} tokens<br>"
+        f"best by then: candidate {s.best}, {s.best_shrunk:.0%} shrunk"
         for s in known
     ]
     line = {
