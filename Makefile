@@ -11,7 +11,7 @@ extra_stamps := $(patsubst %,.venv/.extra-%,$(subst $(comma), ,$(EXTRAS)))
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tools soak check format bench setup sandbox constraints clean
+.PHONY: help demo test test-tools soak screenshots check format bench setup sandbox constraints clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +22,7 @@ demo: .venv/.base sandbox ## a small simulated run, its plot and its best harnes
 	$(BIN)/metaopt show $(RUN) best --diff --baseline
 	@echo
 	@echo "Next: open demo.png, then"
+	@echo "  $(BIN)/metaopt view $(RUN)        the run in a browser: candidates, papers, every exchange"
 	@echo "  $(BIN)/metaopt show $(RUN)        what was tried, and what came of it"
 	@echo "  $(BIN)/metaopt --help             every command"
 
@@ -36,6 +37,10 @@ soak: .venv/.base .venv/.extra-test sandbox test-tools ## hundreds of kills, pow
 	$(BIN)/python tests/soak/power.py --what run
 	$(BIN)/python tests/soak/power.py --what generate
 	$(BIN)/python tests/soak/faults.py
+
+screenshots: demo .venv/.extra-test test-tools ## the README's pictures of the demo's run, anew
+	cp demo.png docs/demo.png
+	$(BIN)/python scripts/screenshot.py $(RUN) docs
 
 check: .venv/.extra-test ## linters and types only
 	$(BIN)/ruff check .

@@ -1,6 +1,5 @@
-"""The installed ``metaopt`` command: the outer loop's commands and the figures."""
+"""All commands of the installed ``metaopt``: the outer loop's and those that draw or compare."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,8 @@ import typer
 
 from analysis.targets import SUFFIXES, check_target, write_text
 from inner_agent.errors import UserError
-from metaopt.cli import ConfigArg, RunArg, SetOption, app, invoke, told_how_to_go_on
+from metaopt.cli import ConfigArg, RunArg, SetOption, told_how_to_go_on
+from metaopt.cli import app as app  # with all commands, once this module is read
 
 PartOption = Annotated[str, typer.Option(help="Of the config's split: val or train.")]
 JsonOption = Annotated[
@@ -217,14 +217,50 @@ def power(
 @app.command()
 def report(
     run: RunArg,
-    out: Annotated[Path | None, typer.Option(help="A .md file; none: printed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+    ] = 10,
+    papers: Annotated[
+        list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
+    ] = None,
 ) -> None:
-    """What a run did and how far to believe it, as text for a colleague."""
-    from analysis.markdown import write_report
+    """What a run did and how far to believe it, for a colleague: text, or one page to share."""
+    if out is not None and out.suffix.lower() == ".html":
+        from analysis.web.onefile import write_html
 
-    print(write_report(run, out), end="" if out is None else "\n")
+        print(write_html(run, out, sample, papers or ()))
+    else:
+        from analysis.markdown import write_report
+
+        print(write_report(run, out), end="" if out is None else "\n")
 
 
-def main() -> None:
-    """Entry point."""
-    sys.exit(invoke(app))
+@app.command()
+def search(
+    run: RunArg,
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORD ...", help="Words, '\"a phrase\"', kind:question.")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="Hits of each kind.")] = 3,
+) -> None:
+    """Find words in a run: summaries, diffs, diagnoses, questions, answers, judge's reasons."""
+    from analysis.search_text import search_run
+
+    print(search_run(run, " ".join(words), limit))
+
+
+@app.command()
+def view(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN ...]", help="Runs' folders.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Another address than loopback: whoever reaches it can read.")
+    ] = "127.0.0.1",
+) -> None:
+    """Runs as pages in a browser, on this machine alone; a run that goes on is followed."""
+    from analysis.web.server import view_runs
+
+    view_runs(runs, host, port)

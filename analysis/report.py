@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis.deviations import deviations
 from analysis.predictions import Score, audit
-from inner_agent.calls import Usage
+from inner_agent.calls import together
 from metaopt.config import RunConfig
 from metaopt.integrity import audited_text
 from metaopt.optimism import Figure, cells, meter
@@ -21,7 +21,7 @@ from metaopt.record import RunRecord, open_record, usage
 from metaopt.sealed import opened_text
 from metaopt.state import winner
 from metaopt.status import SIMULATED
-from metaopt.text import amount, dollars, duration, one_line, pooled, several
+from metaopt.text import amount, dollars, duration, moment, one_line, ordinal, pooled, several
 from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
 # Figures of the best, at its choice, that had no part in it.
@@ -126,7 +126,26 @@ def _methods(record: RunRecord) -> Section:
         f" {_validation_papers(record)} other papers, the same in every iteration. The loop never"
         " saw the sealed test papers."
     )
-    return Section("What was done", [text, _passing(config), _who(config)])
+    return Section("What was done", [text, _how(record), _passing(config), _who(config)])
+
+
+def _how(record: RunRecord) -> str:
+    """What it takes to do it again."""
+    config, search = record.config, record.config.search
+    opened = record.state.opened or {}
+    again = f"; the {search.finalists} best were run again at the end" if search.finalists else ""
+    nulls = (
+        f"; every {ordinal(search.null_every)} mutant was a copy of its parent, to measure the gate"
+        if search.null_every
+        else ""
+    )
+    models = "an embedded simulator in place of models" if config.simulated else "the models below"
+    return (
+        f"It was done with metaopt {opened.get('metaopt', 'of an unknown version')}, {models}, seed"
+        f" {config.seed}, {several(search.iterations, 'iteration')}, {search.parallel} at a time"
+        f"{again}{nulls}. The baseline is commit {str(opened.get('commit', ''))[:12]} of the run's"
+        f" harness.git, begun on {moment(record.times[0])}."
+    )
 
 
 def _passing(config: RunConfig) -> str:
@@ -278,14 +297,10 @@ def _lineage(record: RunRecord) -> Section:
 
 def _cost(record: RunRecord) -> Section:
     spent = usage(record.folder)
-    total = Usage()
-    for used in spent.values():
-        for name in ("calls", "prompt_tokens", "cached_tokens", "completion_tokens", "usd"):
-            setattr(total, name, getattr(total, name) + getattr(used, name))
     rows = [
         (role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
          amount(u.completion_tokens), dollars(u.usd))
-        for role, u in [*sorted(spent.items()), ("all", total)]
+        for role, u in [*sorted(spent.items()), ("all", together(spent.values()))]
     ]  # fmt: skip
     head = ("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
     return Section("Cost", [Table(head, rows)])

@@ -9,8 +9,9 @@ disk, the replies that come in gather and go with the next commit, all of them a
 import json
 import sqlite3
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ CREATE TABLE IF NOT EXISTS calls (
   usd REAL NOT NULL,
   seconds REAL NOT NULL,      -- from sending the request that was answered to having its reply
   at REAL NOT NULL,           -- seconds since the epoch
-  reply TEXT NOT NULL,        -- JSON; last, so that sums over the others needn't read it
+  reply TEXT NOT NULL,        -- JSON
   PRIMARY KEY (key, sample)   -- beside a rowid: random keys must not scatter replies of 1 kB
-)
+);
+-- What was used is summed from this alone: it is a fiftieth of the table with its replies.
+CREATE INDEX IF NOT EXISTS calls_usage
+  ON calls (role, at, prompt_tokens, completion_tokens, cached_tokens, usd, seconds)
 """
 
 
@@ -60,6 +64,12 @@ class Usage:
     def tokens(self) -> int:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
+
+
+def together(parts: Iterable[Usage]) -> Usage:
+    """The sum of what several used."""
+    rows = [astuple(part) for part in parts]
+    return Usage(*map(sum, zip(*rows, strict=True))) if rows else Usage()
 
 
 class CallStore:

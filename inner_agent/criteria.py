@@ -5,6 +5,7 @@ from the text (strong ≥ 65 %, weak < 50 %, gap ≥ 20 points).  Scores are fra
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Literal
 
@@ -59,31 +60,79 @@ def other_preset(criteria: Criteria) -> Criteria:
     return Criteria.model_validate({"preset": other})
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One threshold and the value that attempts so far give it (``None``: there are none).
+
+    ``holds`` is ``None`` while missing attempts could still break it.
+    """
+
+    name: str
+    value: float | None
+    relation: Literal["<", "<=", ">", ">="]
+    limit: float
+    holds: bool | None
+
+
+def weak_bounds(scores: Sequence[float], attempts: int, c: Criteria) -> tuple[Bound, ...]:
+    """The thresholds on the weak solver's scores; ``attempts`` were wanted."""
+    least = sum(scores) / attempts  # the missing attempts can't score below 0
+    inclusive, average = c.weak_avg_inclusive, fmean(scores) if scores else None
+    low = least <= c.weak_avg_max + EPSILON if inclusive else least < c.weak_avg_max - EPSILON
+    none_over = all(s <= c.weak_max + EPSILON for s in scores)
+    done = len(scores) >= attempts
+    highest = max(scores, default=None)
+    return (
+        Bound("average", average, "<=" if inclusive else "<", c.weak_avg_max, _so_far(low, done)),
+        Bound("highest", highest, "<=", c.weak_max, _so_far(none_over, done)),
+        *_no_zeros(scores, done, c),
+    )
+
+
+def strong_bounds(
+    scores: Sequence[float], weak_avg: float, attempts: int, c: Criteria
+) -> tuple[Bound, ...]:
+    """As ``weak_bounds``, for the strong solver's average, the gap and zeros."""
+    done, average = len(scores) >= attempts, fmean(scores) if scores else None
+    most, least = (sum(scores) + attempts - len(scores)) / attempts, sum(scores) / attempts
+    gap = None if average is None else average - weak_avg
+    enough = most >= c.strong_avg_min - EPSILON
+    wide = most >= weak_avg + c.gap_min - EPSILON
+    below = least < c.strong_avg_below - EPSILON
+    return (
+        Bound("average", average, ">=", c.strong_avg_min, _so_far(enough, done)),
+        Bound("average", average, "<", c.strong_avg_below, _so_far(below, done)),
+        Bound("gap", gap, ">=", c.gap_min, _so_far(wide, done)),
+        *_no_zeros(scores, done, c),
+    )
+
+
+def _no_zeros(scores: Sequence[float], done: bool, c: Criteria) -> tuple[Bound, ...]:
+    if c.zeros_allowed:
+        return ()
+    lowest = min(scores, default=None)
+    return (Bound("lowest", lowest, ">", 0.0, _so_far(all(s > 0 for s in scores), done)),)
+
+
+def _so_far(holds: bool, done: bool) -> bool | None:
+    return holds if done or not holds else None
+
+
 def weak_verdict(scores: Sequence[float], attempts: int, c: Criteria) -> bool | None:
     """True: passes; False: fails whatever the missing attempts bring; None: not decided yet."""
-    least = sum(scores) / attempts  # the missing attempts can't score below 0
-    over = least > c.weak_avg_max + EPSILON
-    at_limit = not c.weak_avg_inclusive and least >= c.weak_avg_max - EPSILON
-    if over or at_limit or any(s > c.weak_max + EPSILON for s in scores):
-        return False
-    if not c.zeros_allowed and any(s <= 0 for s in scores):
-        return False
-    return True if len(scores) >= attempts else None
+    return _all_hold(weak_bounds(scores, attempts, c))
 
 
 def strong_verdict(
     scores: Sequence[float], weak_avg: float, attempts: int, c: Criteria
 ) -> bool | None:
     """As ``weak_verdict``, for the strong solver's average, zeros and the gap."""
-    missing = attempts - len(scores)
-    most, least = (sum(scores) + missing) / attempts, sum(scores) / attempts
-    if most < max(c.strong_avg_min, weak_avg + c.gap_min) - EPSILON:
-        return False
-    if least >= c.strong_avg_below - EPSILON:
-        return False
-    if not c.zeros_allowed and any(s <= 0 for s in scores):
-        return False
-    return True if missing <= 0 else None
+    return _all_hold(strong_bounds(scores, weak_avg, attempts, c))
+
+
+def _all_hold(bounds: Sequence[Bound]) -> bool | None:
+    found = {b.holds for b in bounds}
+    return False if False in found else None if None in found else True
 
 
 def verdict(weak: Sequence[float], strong: Sequence[float], attempts: int, c: Criteria) -> str:

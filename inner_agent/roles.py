@@ -199,18 +199,7 @@ async def _judge_one(
     The score is the share of probability on yes, rounded to 0 or 1: measured on a 1.5B model,
     it can rank yes against no but its probabilities aren't calibrated enough for halves.
     """
-    task = "\n\n".join(
-        [
-            block("question", item.question),
-            block("answer", answer),
-            block("criterion", criterion.criterion),
-            "Does the answer meet this criterion? Reply with one word, yes or no.",
-        ]
-    )
-    messages: list[Message] = [
-        {"role": "system", "content": prompts.load("judge_yes_no").render()},
-        {"role": "user", "content": task},
-    ]
+    messages = yes_no_messages(item, criterion, answer)
     for n in range(TRIES):
         try:
             reply = await ask(
@@ -223,6 +212,22 @@ async def _judge_one(
             share = yes / (yes + no)
             return Verdict(f"yes {share:.0%}", 1.0 if share > 0.5 else 0.0)
     raise NoAnswer("judge", f"the judge said neither yes nor no in {TRIES} tries")
+
+
+def yes_no_messages(item: Item, criterion: Criterion, answer: str) -> list[Message]:
+    """What a judge of one criterion at a time sees."""
+    task = "\n\n".join(
+        [
+            block("question", item.question),
+            block("answer", answer),
+            block("criterion", criterion.criterion),
+            "Does the answer meet this criterion? Reply with one word, yes or no.",
+        ]
+    )
+    return [
+        {"role": "system", "content": prompts.load("judge_yes_no").render()},
+        {"role": "user", "content": task},
+    ]
 
 
 def _mass(logprobs: dict[str, float], word: str) -> float:

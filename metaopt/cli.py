@@ -1,4 +1,4 @@
-"""The command line of the outer loop; ``analysis.cli``, which is installed, adds the figures."""
+"""The command line of the outer loop; ``analysis.cli`` adds the figures to what is installed."""
 
 import json
 import shlex
@@ -23,8 +23,9 @@ Three steps:
   3. metaopt checkout RUN DIR       take the winner away as a git branch and one diff
 
 Before a run:   init, split, doctor, estimate, serve-local
-A run:          run, status, show, plot (six figures, for print too), checkout,
-                report (what was done, and how far to believe it),
+A run:          run, runs (all there are), status, show, checkout,
+                view (in a browser), search (everything in it), plot (six figures, for print too),
+                report (what was done, and how far to believe it; .html for all of it in one file),
                 replay (what another search policy would have done)
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
@@ -84,11 +85,30 @@ def run(
 
 
 @app.command()
-def status(run: RunArg) -> None:
-    """How a run stands: iterations, rates, cost, what it is doing."""
-    from metaopt.status import summary
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the runs are.")] = Path(
+        "populations"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """The runs in a folder: state, rates, cost; the newest first."""
+    from metaopt.runs import as_table, list_runs, to_json
 
-    print(summary(run))
+    found = list_runs(folder)
+    print(to_json(found) if as_json else as_table(folder, found))
+
+
+@app.command()
+def status(
+    run: RunArg,
+    everything: Annotated[
+        bool, typer.Option("--full", help="With the luck in each figure, and spending by role.")
+    ] = False,
+) -> None:
+    """How a run stands: iterations, rates, cost, what it is doing."""
+    from metaopt.status import full, summary
+
+    print(full(run) if everything else summary(run))
 
 
 @app.command()

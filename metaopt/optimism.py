@@ -120,7 +120,7 @@ def meter(record: RunRecord) -> list[Figure]:
         _figure("baseline, its runs in the search", base, 0.0),
         _shrunk("baseline, shrunk", base, rates, 0.0),
         *_chosen(record, found, rates),
-        *_rerun(record),
+        *rerun(record),
         *sealed(record),
     ]
 
@@ -147,7 +147,7 @@ def _chosen(
 def rerun_text(record: RunRecord, candidate: int) -> str:
     """The rate of a finalist that was chosen, in the runs that had no part in that, to be put after
     another one; empty for others."""
-    found = [f for f in _rerun(record) if f.candidate == candidate and f.interval]
+    found = [f for f in rerun(record) if f.candidate == candidate and f.interval]
     return "".join(f"; {f.rate:.1%} [{_between(f)}] when run again" for f in found)
 
 
@@ -156,7 +156,6 @@ def meter_table(figures: Sequence[Figure]) -> str:
     table = grid("figure", ">candidate", ">rate", ">interval", ">rollouts", ">luck")
     for f in figures:
         table.add_row(f.name, *cells(f))
-    table.columns[0].no_wrap = True
     return render(table)
 
 
@@ -311,7 +310,7 @@ def _of(found: Sequence[Validation], candidate: int) -> list[Validation]:
     return [v for v in found if v.candidate == candidate]
 
 
-def _rerun(record: RunRecord) -> list[Figure]:
+def rerun(record: RunRecord) -> list[Figure]:
     """The finalist's runs that had no part in choosing it, as the last start recorded them."""
     finals = [s["finalists"] for _, s in sorted(record.stages.items()) if "finalists" in s]
     if not finals or not finals[-1].get("report"):

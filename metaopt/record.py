@@ -27,7 +27,8 @@ class RunRecord:
     """What a run has recorded up to now.
 
     ``state`` has taken in every decision that has no gap before it; ``stages`` has what every
-    iteration recorded, by event kind; ``times`` are the first and last event's, in seconds.
+    iteration recorded, by event kind; ``times`` are when the first thing was recorded and the last,
+    in seconds since the epoch.
     """
 
     folder: Path
@@ -159,6 +160,19 @@ def running_process(folder: Path) -> str | None:
         if path.exists() and (owner := owner_of(path)):
             return owner
     return None
+
+
+def seconds_left(record: RunRecord) -> float | None:
+    """Until a running run's last iteration, at the pace of its process so far; ``None`` before that
+    has decided anything."""
+    try:
+        started = (record.folder / "lock").stat().st_mtime  # who takes it writes its number
+    except OSError:
+        return None
+    with closing(Store(record.folder / "run.db", readonly=True)) as store:
+        decided, last = store.decided_since(started)
+    left = record.config.search.iterations - len(record.decisions)
+    return (last - started) / decided * max(0, left) if decided else None
 
 
 def paused(folder: Path) -> tuple[str, float] | None:

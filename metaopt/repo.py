@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -148,6 +148,25 @@ class HarnessRepo:
         inside = str(PurePosixPath(self._subdir, path))
         # Without the magic a file named like a pattern would be others as well.
         return self._git("diff", *plain, old, new, "--", f":(top,literal){inside}", strip=False)
+
+    def patches(self, commits: Iterable[str]) -> dict[str, str]:
+        """What each commit changed in its parent, as a unified diff; one process for all of them.
+
+        A commit without a parent changed nothing.
+        """
+        asked = list(dict.fromkeys(commits))
+        if not asked:
+            return {}
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv")
+        stdin = "".join(f"{commit}\n" for commit in asked)
+        text = self._git("diff_tree", "--stdin", "-r", "-p", *plain, stdin=stdin)
+        lines: dict[str, list[str]] = {commit: [] for commit in asked}
+        current: list[str] = []
+        for line in text.split("\n"):  # in a diff no line is a bare commit: each has its sign
+            current = lines.get(line, current)
+            if line not in lines:
+                current.append(line)
+        return {commit: "\n".join(diff) for commit, diff in lines.items()}
 
     def log(self, commit: str) -> str:
         """The commits that lead to a candidate, one a line, newest first."""

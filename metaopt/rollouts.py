@@ -54,9 +54,10 @@ class Rollouts:
         draw: Draw,
         export: Callable[[], Path],
         papers: Sequence[Paper],
-        progress: Callable[[], None],
+        progress: Callable[[bool], None],
     ) -> dict[str, PaperResult]:
-        """Rollouts on ``papers``, the recorded ones not repeated; ``progress`` after each.
+        """Rollouts on ``papers``, the recorded ones not repeated; ``progress`` after each, told
+        whether it was run now.
 
         ``export`` writes the harness where it isn't there any more, and returns its folder.
         Training rollouts are for reading: one whose trajectory somebody removed is made anew, from
@@ -69,12 +70,12 @@ class Rollouts:
 
         async def owed(paper: Paper) -> None:
             done[paper.id] = await self.one(draw, export, paper)
-            progress()
+            progress(True)
 
         async with asyncio.TaskGroup() as group:
             for paper in papers:
                 if paper.id in done:
-                    progress()
+                    progress(False)
                 else:
                     group.create_task(owed(paper))
         return {p.id: done[p.id] for p in papers}
@@ -111,9 +112,14 @@ class Rollouts:
         return [Trace(p.id, json.loads(path.read_text(encoding="utf-8"))) for p, path in paths]
 
     def trajectory_path(self, i: int, candidate: int, part: str, paper: str) -> Path:
-        """Where one rollout's trajectory lies; paper ids may hold any character."""
-        name = f"{file_name(paper)}.{i}.json"
-        return self.folder / "trajectories" / str(candidate) / part / name
+        """Where one rollout's trajectory lies."""
+        return trajectory_path(self.folder, i, candidate, part, paper)
+
+
+def trajectory_path(folder: Path, i: int, candidate: int, part: str, paper: str) -> Path:
+    """Where one rollout's trajectory lies in a run's folder; paper ids may hold any character."""
+    name = f"{file_name(paper)}.{i}.json"
+    return folder / "trajectories" / str(candidate) / part / name
 
 
 def freeze_inner(folder: Path, config: RunConfig) -> None:

@@ -148,9 +148,9 @@ def _papers(record: RunRecord, candidate: Candidate) -> str:
         raise UserError(f"candidate {candidate.id} has not been validated; --papers needs it")
     own = candidate.id or candidate.runs[-1][0]  # the baseline: its latest run
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
-        runs = [_validated(record, store, candidate.id, i) for i, _, _ in candidate.runs]
-        now = _validated(record, store, candidate.id, own)
-        before, then = _parents(record, store, candidate, own)
+        runs = [validated(record, store, candidate.id, i) for i, _, _ in candidate.runs]
+        now = validated(record, store, candidate.id, own)
+        before, then = before_it(record, store, candidate, own)
     head = f"validation in iteration {own}"
     if before:
         when = "" if then == own else f" (as it was in iteration {then})"
@@ -158,18 +158,18 @@ def _papers(record: RunRecord, candidate: Candidate) -> str:
     return f"{head}\n\n{_paper_table(now, before, runs)}"
 
 
-def _parents(record: RunRecord, store: Store, candidate: Candidate, i: int) -> tuple[Results, int]:
+def before_it(record: RunRecord, store: Store, candidate: Candidate, i: int) -> tuple[Results, int]:
     """The parent's results beside a candidate's, or where it wasn't run again, its own; and the
     iteration they are from."""
     if candidate.parent is None:
         return {}, i
-    beside = _validated(record, store, candidate.parent, i)
+    beside = validated(record, store, candidate.parent, i)
     if beside:
         return beside, i
-    return _validated(record, store, candidate.parent, candidate.parent), candidate.parent
+    return validated(record, store, candidate.parent, candidate.parent), candidate.parent
 
 
-def _validated(record: RunRecord, store: Store, candidate: int, i: int) -> Results:
+def validated(record: RunRecord, store: Store, candidate: int, i: int) -> Results:
     """A candidate's results in iteration ``i``; a question that several papers share is no pass."""
     audit = audit_of(record, candidate, i)
     if audit is None:

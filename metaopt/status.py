@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from inner_agent.calls import Usage
@@ -11,15 +12,9 @@ from metaopt.integrity import audited_text
 from metaopt.optimism import meter, meter_table, rerun_text
 from metaopt.policy import policy_of
 from metaopt.population import Candidate, shrunk_rates
-from metaopt.record import (
-    RunRecord,
-    open_record,
-    paused,
-    running_process,
-    stop_reason,
-    usage,
-)
-from metaopt.sealed import opened_text, openings
+from metaopt.record import RunRecord, open_record, running_process, seconds_left, usage
+from metaopt.sealed import opened_text
+from metaopt.standing import standing
 from metaopt.state import winner
 from metaopt.text import (
     amount,
@@ -40,35 +35,71 @@ LUCK = (
     "average, in a run of this length"
 )
 INDENT = 12
-DOING = {  # what comes after the last thing that an iteration recorded
-    "selected": "on training papers", "traced": "analyzing", "diagnosed": "editing",
-    "implemented": "on validation papers", "validated": "deciding", "rerun": "deciding",
-}  # fmt: skip
 
 
 def summary(folder: Path) -> str:
-    """State, rates, spending and next commands.  Raises ``UserError`` when it isn't a run."""
+    """What a colleague asks first, in about ten lines that fit the terminal.
+
+    The luck that only simulation tells is left to ``full``: it takes seconds.  Raises
+    ``UserError`` when it isn't a run.
+    """
     record = open_record(folder)
-    decisions = record.decisions
-    pairs = [
-        ("state", _state(record, len(decisions))),
-        ("iterations", _iterations(record, decisions)),
-        ("baseline", rate_text(record, record.state.candidates[0])),
-        ("best", _best(record)),
-        ("audit", _audit(record)),
-        *_luck(record),
-        ("last", _decision_line(record, decisions[-1]) if decisions else "no decision yet"),
-        ("time", _time(record)),
+    top = winner(record.state)
+    rows = [
+        *_standing(record),
+        ("best", _best(record, top)),
+        *([("", _believed(record, top))] if top.id else []),
+        *([("test", opened)] if (opened := opened_text(folder)) else []),
+        *_luck_in_short(record),
+        *(("audit", line) for line in _alarms(record)),
+        ("last", _decision_line(record)),
+        ("cost", _cost(record)),
     ]
-    if opened := opened_text(folder, f"\n{'':<{INDENT}}"):
-        pairs.append(("test", opened))
+    width = screen_width() - INDENT
+    cut = [(name, one_line(text, width)) for name, text in rows]
+    return _page(record, [*cut, ("next", "\n".join(_look(record)))])
+
+
+def full(folder: Path) -> str:
+    """State, rates, luck, spending by role and next commands.  Raises ``UserError``."""
+    record = open_record(folder)
+    top = winner(record.state)
+    best = [_best(record, top) + rerun_text(record, top.id)]
+    if top.id:
+        best.append(one_line(f"{_shrunk(record, top)}; {top.summary}", screen_width() - INDENT))
+    opened = opened_text(folder, "\n")
+    rows = [
+        *_standing(record),
+        ("best", "\n".join(best)),
+        ("audit", "\n".join([_audited(record, top), *_alarms(record)])),
+        *_luck(record),
+        ("last", one_line(_decision_line(record), screen_width() - INDENT)),
+        ("time", _time(record)),
+        *([("test", opened)] if opened else []),
+    ]
+    told = meter(record)
+    figures = [meter_table(told), f"{LUCK}\n"] if told else []
+    tables = [*figures, _spending(usage(folder)), "", *_next_commands(record)]
+    return "\n".join([_page(record, rows), "", *tables])
+
+
+def _page(record: RunRecord, rows: Sequence[tuple[str, str]]) -> str:
+    """The run's name above its rows; a row's further lines are indented."""
     head = record.folder.resolve().name
     if record.config.simulated:
         head += f"   {SIMULATED}"
-    lines = [head, *(f"{name:<{INDENT}}{text}" for name, text in pairs)]
-    told = meter(record)
-    figures = [meter_table(told), f"{LUCK}\n"] if told else []
-    return "\n".join([*lines, "", *figures, _spending(usage(folder)), "", *_next_commands(record)])
+    lines = [f"{name:<{INDENT}}{text}".replace("\n", f"\n{'':<{INDENT}}") for name, text in rows]
+    return "\n".join([head, *lines])
+
+
+def _standing(record: RunRecord) -> list[tuple[str, str]]:
+    """What both pages begin with."""
+    baseline = record.state.candidates[0]
+    return [
+        ("state", standing(record).told(time.time() - record.times[1])),
+        ("iterations", _iterations(record, record.decisions)),
+        ("baseline", pooled(baseline, interval(validations(record), 0))),
+    ]
 
 
 def history(folder: Path) -> str:
@@ -104,38 +135,15 @@ def _score(record: RunRecord, entry: HistoryEntry) -> str:
     return f"{sum(passed)} of {len(passed)}" if entry.stopped else f"{entry.mutant_rate:.0%}"
 
 
-def _decision_line(record: RunRecord, entry: HistoryEntry) -> str:
-    """One iteration's outcome on one line."""
-    rates = ""
+def _decision_line(record: RunRecord) -> str:
+    """The last iteration's outcome."""
+    if not record.decisions:
+        return "no decision yet"
+    entry, rates = record.decisions[-1], ""
     if entry.parent_rate is not None and entry.mutant_rate is not None:
         rates = f" ({entry.parent_rate:.0%} -> {_score(record, entry)})"
     text = f"iteration {entry.iteration}, parent {entry.parent}: {outcome_text(entry)}{rates}"
-    return one_line(f"{text}: {entry.summary}" if entry.summary else text, screen_width() - INDENT)
-
-
-def _state(record: RunRecord, decided: int) -> str:
-    process = running_process(record.folder)
-    if process is None:
-        owed = record.owes_finalists
-        if decided >= record.config.search.iterations and not owed:
-            return "finished"
-        reason = stop_reason(record.folder)
-        text = f"stopped ({one_line(reason, 300)})" if reason else "stopped before its end"
-        return f"{text}; its finalists aren't run again yet" if owed else text
-    if any(not opening.finished for opening in openings(record.folder)):
-        return f"process {process} is on its test papers"
-    doing = [
-        f"{i} {DOING.get(list(stages)[-1], '')}"
-        for i, stages in sorted(record.stages.items())
-        if i > 0 and "decided" not in stages
-    ]
-    if record.owes_finalists:
-        doing.append("finalists")
-    text = f"running as process {process}" + (f" ({', '.join(doing)})" if doing else "")
-    if pause := paused(record.folder):
-        line, since = pause
-        text += f"; paused for {duration(time.time() - since)}: {one_line(line, 300)}"
-    return text
+    return f"{text}: {entry.summary}" if entry.summary else text
 
 
 def _iterations(record: RunRecord, decisions: list[HistoryEntry]) -> str:
@@ -166,30 +174,42 @@ def rate_text(record: RunRecord, candidate: Candidate) -> str:
     return known + rerun_text(record, candidate.id)
 
 
-def _best(record: RunRecord) -> str:
-    top = winner(record.state)
+def _best(record: RunRecord, top: Candidate) -> str:
     if top.id == 0:
         return "still the baseline"
+    return f"candidate {top.id}: {pooled(top, interval(validations(record), top.id))}"
+
+
+def _believed(record: RunRecord, top: Candidate) -> str:
+    """What to believe of the best: its runs that had no part in choosing it, or else what its
+    relatives make of it; and what it did."""
+    again = rerun_text(record, top.id).removeprefix("; ")
+    return f"{again or _shrunk(record, top)}; {top.summary}"
+
+
+def _shrunk(record: RunRecord, top: Candidate) -> str:
     rate = shrunk_rates(record.state.candidates.values())[top.id]
-    shrunk = f"{rate:.1%} shrunk towards its relatives'"
-    second = one_line(f"{shrunk}; {top.summary}", screen_width() - INDENT)
-    return f"candidate {top.id}: {rate_text(record, top)}\n{'':<{INDENT}}{second}"
+    return f"{rate:.1%} shrunk towards its relatives'"
 
 
-def _audit(record: RunRecord) -> str:
-    """What of the best one's accepted items stood, the alarms, the auditor's own mistakes."""
-    top = winner(record.state)
+def _audited(record: RunRecord, top: Candidate) -> str:
+    """What of the baseline's and the best one's accepted items stood."""
     told = [audited_text(record, c) for c in dict.fromkeys((0, top.id))]
     names = ("baseline", f"candidate {top.id}")
-    lines = ["; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))]
+    return "; ".join(f"{n}: {text}" for n, text in zip(names, told, strict=False))
+
+
+def _alarms(record: RunRecord) -> list[str]:
+    """The audit's alarms, and the auditor's own mistakes; a line each, or none."""
+    lines = []
     if alarms := [d for d in record.decisions if d.alarm]:
         last = one_line(alarms[-1].alarm, 300)
         lines.append(f"ALARM in iteration {', '.join(str(d.iteration) for d in alarms)}: {last}")
     pots = record.stages[0].get("honeypots", {}).get("outcomes", [])
     if wrong := [o for o in pots if not o["right"]]:
-        names_ = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
-        lines.append(f"honeypots: {len(wrong)} of {len(pots)} treated wrongly ({names_})")
-    return f"\n{'':<{INDENT}}".join(lines)
+        names = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
+        lines.append(f"honeypots: {len(wrong)} of {len(pots)} treated wrongly ({names})")
+    return lines
 
 
 def _luck(record: RunRecord) -> list[tuple[str, str]]:
@@ -199,6 +219,33 @@ def _luck(record: RunRecord) -> list[tuple[str, str]]:
     mutants, controls = against_luck(record)
     rows = [("luck", luck_text(mutants))] if mutants.tried else []
     return [*rows, ("controls", luck_text(controls))] if controls.tried else rows
+
+
+def _luck_in_short(record: RunRecord) -> list[tuple[str, str]]:
+    """The mutants' in few words; without what luck would do where that has to be simulated."""
+    outcomes = Counter(d.decision for d in record.decisions)
+    tried = outcomes["accepted"] + outcomes["rejected"]
+    if not tried:
+        return []
+    text = f"{outcomes['accepted']} of {tried} accepted; "
+    if policy_of(record.config.search).spending.block:  # mutants are stopped early
+        return [("luck", f"{text}--full tells how many luck alone would let in")]
+    mutants, _ = against_luck(record)
+    return [
+        ("luck", f"{text}luck alone would let in {mutants.expected:.1f} ± {mutants.spread:.1f}")
+    ]
+
+
+def _cost(record: RunRecord) -> str:
+    """Spent so far, in what time; and what time is left to a running run."""
+    used = usage(record.folder).values()
+    calls, tokens = sum(u.calls for u in used), sum(u.tokens for u in used)
+    money = dollars(sum(u.usd for u in used))
+    text = f"{money}, {amount(calls)} calls, {amount(tokens)} tokens"
+    running = running_process(record.folder)
+    text += f" in {duration((time.time() if running else record.times[1]) - record.times[0])}"
+    left = seconds_left(record) if running else None
+    return f"{text}; about {duration(left)} left" if left else text
 
 
 def _spending(spent: dict[str, Usage]) -> str:
@@ -226,10 +273,28 @@ def _time(record: RunRecord) -> str:
     return f"{length} from the first to the last thing recorded, pauses included"
 
 
+def _look(record: RunRecord) -> list[str]:
+    """Where to look next: a command for how it stands now, and the longer page."""
+    folder = shlex.quote(str(record.folder))
+    now = running_process(record.folder)
+    wanted = [_go_on(record)] if _owes(record) and not now else [f"metaopt show {folder}"]
+    if winner(record.state).id and not _owes(record):
+        wanted = [f"metaopt show {folder} best --diff"]
+    return [*wanted, f"metaopt status {folder} --full"]
+
+
+def _owes(record: RunRecord) -> bool:
+    return len(record.decisions) < record.config.search.iterations or record.owes_finalists
+
+
+def _go_on(record: RunRecord) -> str:
+    folder = shlex.quote(str(record.folder))
+    return f"metaopt run {shlex.quote(str(record.folder / 'config.toml'))} --out {folder}"
+
+
 def _next_commands(record: RunRecord) -> list[str]:
     """Only commands that have something to show."""
     folder = shlex.quote(str(record.folder))
-    config = shlex.quote(str(record.folder / "config.toml"))
     commands = {}
     if record.decisions:
         commands["what was tried"] = f"metaopt show {folder}"
@@ -238,6 +303,6 @@ def _next_commands(record: RunRecord) -> list[str]:
     if winner(record.state).id:
         commands["the winner's diff"] = f"metaopt show {folder} best --diff"
         commands["take the winner"] = f"metaopt checkout {folder} DIR"
-    if len(record.decisions) < record.config.search.iterations or record.owes_finalists:
-        commands["go on"] = f"metaopt run {config} --out {folder}"
+    if _owes(record):
+        commands["go on"] = _go_on(record)
     return [f"{what:<20}{command}" for what, command in commands.items()]

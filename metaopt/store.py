@@ -92,9 +92,32 @@ class Store:
             yield Event(row[0], row[1], json.loads(row[2]))
 
     def times(self) -> tuple[float, float] | None:
-        """When the first and the last event were recorded (seconds since the epoch)."""
+        """When the first event, and the last event or result, were recorded (seconds since the
+        epoch)."""
         first, last = self._db.execute("SELECT MIN(at), MAX(at) FROM events").fetchone()
-        return None if first is None else (first, last)
+        if first is None:
+            return None
+        [result] = self._db.execute("SELECT MAX(at) FROM results").fetchone()
+        return first, max(last, result or last)
+
+    def decided_since(self, at: float) -> tuple[int, float]:
+        """How many iterations were decided after that time, and when the last of them was."""
+        sql = "SELECT COUNT(*), MAX(at) FROM events WHERE kind = 'decided' AND at > ?"
+        count, last = self._db.execute(sql, (at,)).fetchone()
+        return count, last or at
+
+    def last_event(self) -> int:
+        """The number of the last event, 0 before any: it tells whether anything was recorded."""
+        (last,) = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
+        return last or 0
+
+    def count(self, candidate: int, part: str, iteration: int) -> int:
+        """How many results one evaluation has so far."""
+        row = self._db.execute(
+            "SELECT COUNT(*) FROM results WHERE candidate = ? AND part = ? AND iteration = ?",
+            (candidate, part, iteration),
+        ).fetchone()
+        return int(row[0])
 
     def put_result(
         self,
@@ -128,6 +151,14 @@ class Store:
             (candidate,),
         )
         return [(r[0], r[1], PaperResult.model_validate_json(r[2])) for r in rows]
+
+    def iterations(self, candidate: int, part: str, paper: str) -> list[int]:
+        """The iterations in which a candidate was run on a paper."""
+        rows = self._db.execute(
+            "SELECT iteration FROM results WHERE candidate = ? AND part = ? AND paper = ?",
+            (candidate, part, paper),
+        )
+        return sorted(r[0] for r in rows)
 
     def finished(self) -> set[tuple[int, str, int, str]]:
         """(candidate, part, iteration, paper) of every result."""

@@ -37,7 +37,9 @@ def duration(seconds: float) -> str:
     """A length of time in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def moment(seconds: float) -> str:
@@ -49,6 +51,12 @@ def several(count: int, what: str) -> str:
     """A number of things: 1 repeat, 3 repeats, 2 harnesses."""
     ending = "es" if what.endswith("s") else "s"
     return f"{count:,} {what}{'' if count == 1 else ending}"
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th") if n % 100 not in (11, 12, 13) else "th"
+    return f"{n}{ending}"
 
 
 def amount(count: float) -> str:

@@ -62,9 +62,9 @@ def render(trace: Trace) -> str:
     evaluations = [s for s in trajectory["steps"] if s["kind"] in ("evaluate", "fresh")]
     for round_ in trajectory["rounds"]:
         parts += _round(round_)
-        parts += [text for s in evaluations if _same_item(s, round_) for text in _evaluation(s)]
+        parts += [text for s in evaluations if same_item(s, round_) for text in _evaluation(s)]
     for step in evaluations:
-        if not any(_same_item(step, round_) for round_ in trajectory["rounds"]):
+        if not any(same_item(step, round_) for round_ in trajectory["rounds"]):
             parts += ["## Evaluation of an item of no round", quote(_json(step["item"]))]
             parts += _evaluation(step)
     parts += [text for s in trajectory["steps"] if s["kind"] == "audit" for text in _audit(s)]
@@ -121,16 +121,17 @@ def _criterion(criterion: Any) -> str:
     return _json(criterion)
 
 
-def _same_item(step: Mapping[str, Any], round_: Mapping[str, Any]) -> bool:
-    return _identity(step["item"]) == _identity(round_)
+def same_item(step: Mapping[str, Any], round_: Mapping[str, Any]) -> bool:
+    """Is the item that a step evaluated the one of this round?"""
+    return identity(step["item"]) == identity(round_)
 
 
-def _identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
+def identity(item: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells items apart.  A round has what the harness wrote, an evaluation the parsed item:
     keys that parsing drops must not count."""
     rubric = item["rubric"] if isinstance(item.get("rubric"), list) else []
     criteria = [(c.get("criterion"), c.get("weight")) for c in rubric if isinstance(c, dict)]
-    return item.get("question"), item.get("context"), criteria
+    return item.get("question"), item.get("context"), item.get("reference_answer"), criteria
 
 
 def _audit(step: Mapping[str, Any]) -> Iterator[str]:

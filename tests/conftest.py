@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import chromium, page  # noqa: F401  fixtures
 from fake_openai import FakeOpenAI
 
 from inner_agent import syscalls

@@ -3,21 +3,20 @@ doctor.  The run is made by hand from events and commits, so that every number i
 
 import csv
 import json
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
-from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_openai import FakeOpenAI, completion, failure
-from rich.console import Console
 from scipy.stats import binomtest
 from scripted import audit_sheet
 
@@ -29,13 +28,10 @@ from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
 from metaopt.config import Harness, freeze, load_config, other_policy
 from metaopt.harnesses import export_harness
-from metaopt.monitor import Monitor
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
-from metaopt.state import replay
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
-from metaopt.view import live, screen
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -182,35 +178,143 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 # Status
 
 
-def test_status_says_what_a_colleague_asks_first(run: Path, capsys: Capture) -> None:
+def test_status_says_what_a_colleague_asks_first(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     status, out, _ = ask(capsys, "status", run)
     rows = rows_of(out)
     assert status == 0
-    assert out.startswith("my run   SIMULATED")
-    assert "stopped" in rows["state"]
+    *page, go_on, more = out.splitlines()
+    assert len(page) == 9
+    assert max(map(len, page)) <= 80
+    assert page[0] == "my run   SIMULATED: says nothing about real models"
+    assert re.fullmatch(r"state       stopped \d+ s ago \(it left no word why\)", page[1])
     assert "3 of 4 decided: 1 accepted, 1 rejected, 1 failed (implementer 1)" in out
     assert "25.0% [5% to 70%] in 1 run x 4 papers" in rows["baseline"]
     # 5 of 8 papers in two runs, drawn towards the baseline's 25 %.
     assert "candidate 1: 62.5%" in rows["best"]
     assert "in 2 runs x 4 papers" in rows["best"]
-    assert re.search(r"\b(2[6-9]|[345]\d)\.\d% shrunk towards its relatives'", out)
+    assert re.search(r"\b(2[6-9]|[345]\d)\.\d% shrunk towards its relatives'; 1: calls", page[5])
+    assert re.search(r"1 of 2 accepted; luck alone would let in 0\.\d ± 0\.\d$", rows["luck"])
     assert "iteration 3, parent 1: failed: no change" in rows["last"]
-    assert rows["judge"].split()[1:] == ["1", "1.5", "k", "100", "20", "$0.25"]
-    assert f"metaopt run '{run}/config.toml' --out '{run}'" in out
+    assert rows["cost"].startswith("cost        $0.25, 1 calls, 1.52 k tokens in ")
+    assert go_on == f"next        metaopt run '{run}/config.toml' --out '{run}'"
+    assert more == f"            metaopt status '{run}' --full"
     assert "\x1b" not in out
 
 
-def test_status_of_a_running_run_names_process_and_stage(run: Path, capsys: Capture) -> None:
+def test_status_in_full_has_spending_by_role_and_every_next_command(
+    run: Path, capsys: Capture
+) -> None:
+    _, out, _ = ask(capsys, "status", run, "--full")
+    rows = rows_of(out)
+    assert "baseline: 1 of 2 accepted items stood; candidate 1: 5 of 7" in rows["audit"]
+    assert "1 of 2 accepted [" in rows["luck"]
+    assert "of edits that change nothing" in rows["luck"]
+    assert re.search(r"best, shrunk +1 ", out)
+    assert rows["judge"].split()[1:] == ["1", "1.5", "k", "100", "20", "$0.25"]
+    for command in ("show", "plot", "checkout", "run"):
+        assert f"metaopt {command}" in out
+
+
+def test_status_of_a_running_run_names_process_stage_and_time_left(
+    run: Path, capsys: Capture
+) -> None:
     with lock(run):
+        os.utime(run / "lock", (1_000, 1_000))
+        _decided_at(run, 1_300)  # three iterations in 300 s, one is left
         _, out, _ = ask(capsys, "status", run)
-    assert "running as process" in out
-    assert "(4 on training papers)" in out
+        assert f"running as process {os.getpid()} (on training papers: 4)\n" in out
+        assert re.search(r"^cost .*; about 2 min left$", out, re.M)
+        (run / "paused.json").write_text(
+            json.dumps({"line": "endpoints.e doesn't answer (503): paused, …", "at": time.time()})
+        )
+        _, out, _ = ask(capsys, "status", run)
+        assert re.search(
+            r"process \d+, paused for \d+ s: endpoints.e doesn't answer \(503\)\n", out
+        )
+
+
+def _decided_at(run: Path, last: float) -> None:
+    """Let all decisions be made up to ``last``."""
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        db.execute("UPDATE events SET at = ? WHERE kind = 'decided'", (last,))
 
 
 def test_status_says_why_the_run_stopped(run: Path, capsys: Capture) -> None:
     (run / "stopped.json").write_text('{"reason": "budget.calls = 300 is near", "status": 3}')
     _, out, _ = ask(capsys, "status", run)
-    assert "state       stopped (budget.calls = 300 is near)" in out
+    assert re.search(r"^state       stopped \d+ s ago \(budget.calls = 300 is near\)$", out, re.M)
+
+
+# All runs
+
+
+def test_runs_are_listed_newest_first_and_broken_ones_with_their_reason(
+    run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "runs"
+    for name in ("old", "new", "cut", "torn"):
+        shutil.copytree(run, folder / name)
+    (folder / "new" / "stopped.json").write_text('{"reason": "budget.usd = 1 is near"}')
+    with closing(sqlite3.connect(folder / "old" / "run.db")) as db, db:
+        db.execute("UPDATE events SET at = at - 200000")
+        db.execute("UPDATE results SET at = at - 200000")
+    with closing(sqlite3.connect(folder / "torn" / "run.db")) as db, db:
+        db.execute("UPDATE events SET data = '{' WHERE kind = 'selected'")
+    (folder / "cut" / "run.db").unlink()
+    (folder / "noise").mkdir()
+    (folder / "noise" / "results.db").touch()
+    (folder / "notes").mkdir()
+    with lock(folder / "new"):
+        status, out, _ = ask(capsys, "runs", folder)
+        found = json.loads(ask(capsys, "runs", folder, "--json")[1])
+    assert status == 0
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split()[:-2] == [
+        "new*", "running", "3/4", "25.0%", "62.5%", "(1)", "$0.25", lines[2].split()[7],
+    ]  # fmt: skip
+    assert lines[3].split() == [
+        "old*", "stopped", "3/4", "25.0%", "62.5%", "(1)", "$0.25", "2.3", "days", "paper",
+    ]  # fmt: skip
+    assert "cut: broken: not a run's folder (no run.db)" in out
+    assert "torn: broken: JSONDecodeError" in out
+    assert "noise: a data set, made by metaopt generate" in out
+    assert "notes" not in out
+    assert out.endswith("*: SIMULATED, says nothing about real models\n")
+    assert [(r["name"], r["state"]) for r in found] == [
+        ("new", "running"), ("old", "stopped"), ("cut", "broken"), ("torn", "broken"),
+        ("noise", "other"),
+    ]  # fmt: skip
+    assert found[0]["best"] == {"candidate": 1, "rate": 0.625, "rollouts": 8}
+    assert (found[0]["process"], found[0]["simulated"]) == (str(os.getpid()), True)
+
+
+def test_where_there_is_no_run_it_says_how_to_make_one(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "populations").mkdir()
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = ask(capsys, "runs")
+    assert (status, out) == (
+        0, "no run in populations yet; metaopt run CONFIG --out populations/NAME\n"
+    )  # fmt: skip
+    assert ask(capsys, "runs", "--json")[1] == "[]\n"
+    status, _, err = ask(capsys, "runs", "nowhere")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_what_was_used_is_summed_without_reading_the_replies(run: Path) -> None:
+    with closing(sqlite3.connect(run / "calls.db")) as db:
+        statements: list[str] = []
+        with closing(CallStore(run / "calls.db", readonly=True)) as calls:
+            calls._db.set_trace_callback(statements.append)
+            calls.usage_by_role()
+        [plan] = db.execute(f"EXPLAIN QUERY PLAN {statements[-1]}").fetchall()
+    assert "COVERING INDEX" in plan[-1]
 
 
 def test_a_data_set_is_no_run(tmp_path: Path, capsys: Capture) -> None:
@@ -447,57 +551,6 @@ def test_plot_of_a_run_without_decisions_says_so(
 def test_intervals_are_wilsons(passes: int, papers: int) -> None:
     known = binomtest(passes, papers).proportion_ci(method="wilson")
     assert wilson(passes, papers) == pytest.approx((known.low, known.high))
-
-
-# The live view
-
-
-def viewed(run: Path, iterations: int) -> Any:
-    """As much of a lab as the view reads, with ``iterations`` under way."""
-    with_events = Store(run / "run.db", readonly=True)
-    state = replay(with_events.events())
-    with_events.close()
-    state.advance_all()
-    monitor = Monitor(iterations=40)
-    for i in range(4, 4 + iterations):
-        monitor.parent(i, 1)
-        monitor.stage(i, "validation papers", 50)
-        monitor.paper_done(i)
-    total = SimpleNamespace(usd=1.5, calls=12_345, tokens=6_789_012)
-    gateway = SimpleNamespace(
-        ledger=SimpleNamespace(total=total), replayed=7, in_flight=3, tell=lambda say: None,
-        pauses=["endpoints.e is down for 3 min (\x1b[2Jno route to the host); next try in 60 s"],
-    )  # fmt: skip
-    config = load_config(run / "config.toml")
-    return SimpleNamespace(folder=run, config=config, state=state, monitor=monitor, gateway=gateway)
-
-
-@pytest.mark.parametrize("iterations", [0, 2, 36])
-def test_the_view_fits_a_small_terminal(run: Path, iterations: int) -> None:
-    console = Console(width=80, height=24, file=StringIO(), force_terminal=True)
-    with console.capture() as capture:
-        console.print(screen(viewed(run, iterations), console.height))
-    text = "".join(part.split("m", 1)[-1] for part in capture.get().split("\x1b["))
-    lines = text.rstrip().splitlines()
-    assert len(lines) < 24
-    assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("SIMULATED  3/40 iterations, 1 accepted")
-    assert lines[1] == "baseline 25% of 4   best 62% of 8 (candidate 1)"
-    assert "endpoints.e is down for 3 min" in lines[-2]
-    assert "$1.50  12,345 calls  6.79 M tokens  7 replayed  3 in flight" in lines[-1]
-    assert ("more iterations" in text) == (iterations > 20)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_what_models_wrote_is_shown_as_it_is_and_harmless(run: Path, terminal: bool) -> None:
-    console = Console(width=80, file=StringIO(), force_terminal=terminal)
-    lab = viewed(run, 1)
-    with live(lab, console):
-        lab.monitor.decided(4, f"iteration 4: {ODD}")
-    assert isinstance(console.file, StringIO)
-    text = console.file.getvalue()
-    assert "calls [31m the [bold]challenger[/nonsense] less" in text.replace("\n", " ")
-    assert "\x1b[31m" not in text
 
 
 def test_the_front_page_has_every_command(capsys: Capture) -> None:

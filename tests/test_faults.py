@@ -16,6 +16,7 @@ from faults import ALL, CONTENT, Faulty, files_with
 from whole_runs import Provider, small_config, story
 
 from inner_agent import llm
+from inner_agent.traffic import Ticket, Traffic
 from metaopt.cli import app, invoke
 from metaopt.status import summary
 
@@ -63,9 +64,24 @@ def paid(folder: Path) -> tuple[int, int]:
     return len(names), sum(re.search(r"#unusable\d$", name) is not None for name in names)
 
 
+@pytest.fixture
+def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever the client gives up waiting for a reply."""
+    seen: list[str] = []
+    failed = Traffic.failed
+
+    def noted(self: Traffic, ticket: Ticket, why: str, *more: Any, **named: Any) -> bool:
+        if why.startswith("no complete reply within"):
+            seen.append(why)
+        return failed(self, ticket, why, *more, **named)
+
+    monkeypatch.setattr(Traffic, "failed", noted)
+    return seen
+
+
 def test_a_fifth_of_faults_changes_nothing(
     tmp_path: Path, fake_openai: FakeOpenAI, start: Start, sound: tuple[Story, int],
-    capfd: pytest.CaptureFixture[str],
+    timeouts: list[str], capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     faulty = fake_openai.reply = Faulty(Provider(), seed=1, share=0.2, secret=KEY)
     # Stopped twice and gone on with: what was set aside counts as tried, and every cap holds.
@@ -77,8 +93,13 @@ def test_a_fifth_of_faults_changes_nothing(
     assert story(tmp_path / "run") == expected
     assert set(faulty.injected) == set(ALL)
     recorded, aside = paid(tmp_path / "run")
-    assert recorded == faulty.whole == calls + aside
-    assert aside == sum(faulty.injected[kind] for kind in CONTENT)
+    assert recorded == calls + aside
+    # A loaded machine may be late with a whole reply: then the client gave up on it.  None else
+    # is lost, also not at a stop.
+    late = len(timeouts) - faulty.injected["hang"] - faulty.injected["drip"]
+    lost = faulty.whole - recorded
+    assert 0 <= lost <= late
+    assert 0 <= sum(faulty.injected[kind] for kind in CONTENT) - aside <= lost
     assert not files_with(tmp_path, KEY)
     assert KEY not in "".join(capfd.readouterr())
 
@@ -107,9 +128,7 @@ def test_an_outage_is_waited_out(
     )
     [back] = re.findall(r"^.* answers again .*$", said, re.MULTILINE)
     assert re.match(r"endpoints\.e answers again after \d+ min: going on$", back)
-    assert re.search(
-        r"running as process \d+ .*; paused for \d+ s: endpoints\.e doesn't", states[0]
-    )
+    assert re.search(r"running as process \d+, paused for \d+ s: endpoints\.e doesn't", states[0])
     assert "paused" not in summary(tmp_path / "run")
 
 
@@ -148,7 +167,7 @@ def test_what_is_never_mended_stops_the_run_for_now(
     assert [line for line in said if "key" in line] == [said[-1]]
     assert re.match(r"metaopt: endpoints\.e: key refused \(.*no such key: \[key\]", said[-1])
     assert len(fake_openai.requests) - before <= 100 + 4  # those in flight; nobody tries again
-    assert "stopped (endpoints.e: key refused" in summary(tmp_path / "run")
+    assert " ago (endpoints.e: key refused" in summary(tmp_path / "run")
     fake_openai.reply = Provider()
     assert start() == 0
     assert story(tmp_path / "run") == sound[0]
@@ -180,7 +199,7 @@ def test_a_traceback_shows_no_key(tmp_path: Path, start: Start) -> None:
         "import inner_agent.llm as llm\n"
         "def broken(answer, redacted, *_): key = redacted._key; raise KeyError('a bug')\n"
         "llm._reply = broken\n"
-        "from analysis.cli import main; main()\n"
+        "from analysis.__main__ import main; main()\n"
     )
     command = [sys.executable, "-c", bug, "run", str(tmp_path / "small.toml")]
     done = subprocess.run(

@@ -143,7 +143,7 @@ def test_the_meter_sets_chosen_and_unchosen_runs_side_by_side(
     assert figures["baseline, shrunk"].rate == shrunk
     assert again.interval is not None
     beside = f"; 25.0% [{again.interval[0]:.0%} to {again.interval[1]:.0%}] when run again"
-    for command in ("status", "show best", "checkout won", "plot --out f.svg"):
+    for command in ("status --full", "show best", "checkout won", "plot --out f.svg"):
         name, *more = command.split()
         assert invoke(app, [name, str(copy), *more]) == 0
         out = capsys.readouterr().out

@@ -1,0 +1,323 @@
+"""The local server of ``metaopt view``: loopback, read-only, offline.
+
+No path of a request reaches the file system: runs, iterations and papers are looked up among what
+is known, and files are served from a fixed list.  Whoever can reach the port can read the runs,
+so it listens on loopback, and takes no request for another host's name (a page on the web could
+have its own name lead here).
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from analysis.failures import failure_mix
+from analysis.lineage import lineage
+from analysis.search import MOST_HITS, ON_PAGE, Searchers
+from analysis.search_query import parse
+from analysis.web import charts
+from analysis.web.candidate import candidate_page
+from analysis.web.diff import highlight_rules
+from analysis.web.library import Shelf, shelves
+from analysis.web.links import ServerLinks
+from analysis.web.overview import overview, spending_rows, summaries, unchosen
+from analysis.web.paper import paper_page, raw_page
+from analysis.web.render import FOLDER, plotting_script, render
+from analysis.web.search import search_page
+from inner_agent.errors import UserError
+from metaopt.optimism import meter
+from metaopt.runs import Row, run_row
+from metaopt.validations import validations
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# The hash is that of an empty style element, which the plotting library fills by script.
+EMPTY = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-elem 'self' "
+    f"{EMPTY}; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+SHELVES: web.AppKey[Mapping[str, Shelf]] = web.AppKey("shelves")
+SEARCHERS: web.AppKey[Searchers] = web.AppKey("searchers")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(shelves: Mapping[str, Shelf]) -> web.Application:
+    """The server for these runs, by name."""
+    app = web.Application(middlewares=[_guarded])
+    app[SHELVES], app[SEARCHERS] = shelves, Searchers()
+    app.cleanup_ctx.append(_searching)
+    app.router.add_get("/", _runs)
+    for name, kind in STATIC.items():
+        app.router.add_get(f"/static/{name}", _static(name, kind))
+    app.router.add_get("/{run}/", _overview)
+    app.router.add_get("/{run}/version", _version)
+    app.router.add_get("/{run}/charts/{chart}.json", _chart)
+    app.router.add_get("/{run}/parts/{part}", _part)
+    app.router.add_get("/{run}/candidates/{iteration}", _candidate)
+    paper = "/{run}/papers/{candidate}/{part}/{iteration}/{paper}"
+    app.router.add_get(paper, _paper)
+    app.router.add_get(f"{paper}/raw", _raw)
+    app.router.add_get("/{run}/search", _search)
+    return app
+
+
+@web.middleware
+async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors as pages, and the headers on everything."""
+    try:
+        if not _by_our_name(request):
+            raise web.HTTPForbidden(text="asked for under another host's name")
+        response = await handler(request)
+    except web.HTTPException as e:
+        response = _message(e.status, e.reason, e.text or e.reason)
+        response.headers.update({k: v for k, v in e.headers.items() if k in ("Location", "Allow")})
+    except UserError as e:
+        response = _message(404, "Not here", str(e))
+    response.headers.update(HEADERS)
+    return response
+
+
+def _host(host: str) -> str:
+    """A Host header's name, without its port."""
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
+
+
+def _by_our_name(request: web.Request) -> bool:
+    """Is a loopback socket asked under a name of this machine's own?  Whoever opened another
+    address may give it any name."""
+    own = str(request.get_extra_info("sockname")[0])
+    return own not in ("127.0.0.1", "::1") or _host(request.host) in LOOPBACK
+
+
+def _message(status: int, title: str, text: str) -> web.Response:
+    page = render("message.html", title=title, text=text)
+    return web.Response(status=status, text=page, content_type="text/html")
+
+
+def _shelf(request: web.Request) -> Shelf:
+    name = request.match_info["run"]
+    try:
+        return request.app[SHELVES][name]
+    except KeyError:
+        raise web.HTTPNotFound(text=f"There is no run {name!r} here.") from None
+
+
+async def _page(template: str, context: Callable[[], dict[str, Any]]) -> web.Response:
+    """A page, made beside the loop: reading a run takes a moment."""
+    text = await asyncio.to_thread(lambda: render(template, **context()))
+    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+async def _runs(request: web.Request) -> web.StreamResponse:
+    known = request.app[SHELVES]
+    if len(known) == 1:
+        raise web.HTTPFound(ServerLinks(next(iter(known))).overview())
+    return await _page("runs.html", lambda: {"runs": [_run_row(s) for s in known.values()]})
+
+
+def _run_row(shelf: Shelf) -> tuple[str, Row]:
+    return ServerLinks(shelf.name).overview(), run_row(shelf.name, shelf.record())
+
+
+async def _overview(request: web.Request) -> web.StreamResponse:
+    shelf = _shelf(request)
+
+    def context() -> dict[str, Any]:
+        version, page = shelf.version(), overview(shelf.record())
+        return _common(shelf) | {
+            "page": page, "version": version, "done": page.done, "running": shelf.running,
+        }  # fmt: skip
+
+    return await _page("overview.html", context)
+
+
+def _common(shelf: Shelf) -> dict[str, Any]:
+    """What every page of a run's has."""
+    simulated = shelf.record().config.simulated
+    return {"links": ServerLinks(shelf.name), "name": shelf.name, "simulated": simulated}
+
+
+async def _version(request: web.Request) -> web.StreamResponse:
+    """Whether anything is new, for a page that follows a run."""
+    shelf = _shelf(request)
+
+    def look() -> dict[str, Any]:
+        page = overview(shelf.record())
+        news = f"{dict(page.facts)['Iterations']}; {page.state}"
+        return {
+            "version": shelf.version(), "running": shelf.running, "done": page.done, "news": news,
+        }  # fmt: skip
+
+    return web.json_response(await asyncio.to_thread(look), headers={"Cache-Control": "no-store"})
+
+
+async def _chart(request: web.Request) -> web.StreamResponse:
+    shelf, name = _shelf(request), request.match_info["chart"]
+    if name not in CHARTS:
+        raise web.HTTPNotFound(text=f"There is no chart {name!r}.")
+    figure = await asyncio.to_thread(lambda: CHARTS[name](shelf))
+    return web.json_response(figure, headers={"Cache-Control": "no-store"})
+
+
+def _course(shelf: Shelf) -> charts.Chart:
+    record, links = shelf.record(), ServerLinks(shelf.name)
+    return charts.course_chart(shelf.points(), unchosen(record), summaries(record), links)
+
+
+def _lineage(shelf: Shelf) -> charts.Chart:
+    record = shelf.record()
+    return charts.lineage_chart(lineage(record), summaries(record), ServerLinks(shelf.name))
+
+
+def _papers(shelf: Shelf) -> charts.Chart:
+    return charts.paper_chart(validations(shelf.record()), ServerLinks(shelf.name))
+
+
+CHARTS: Mapping[str, Callable[[Shelf], charts.Chart]] = {
+    "course": _course,
+    "lineage": _lineage,
+    "papers": _papers,
+    "failures": lambda shelf: charts.failure_chart(failure_mix(shelf.record())),
+    "spending": lambda shelf: charts.spending_chart(shelf.spent()),
+}
+
+
+async def _part(request: web.Request) -> web.StreamResponse:
+    """A part of the first page that takes longer, by itself."""
+    shelf, name = _shelf(request), request.match_info["part"]
+    if name == "meter":
+        return await _page("parts/meter.html", lambda: {"figures": meter(shelf.record())})
+    if name == "cost":
+        return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf)})
+    raise web.HTTPNotFound(text=f"There is no part {name!r}.")
+
+
+async def _candidate(request: web.Request) -> web.StreamResponse:
+    shelf, i = _shelf(request), _number(request, "iteration")
+    against = "baseline" if request.query.get("against") == "baseline" else "parent"
+    return await _page(
+        "candidate.html",
+        lambda: _common(shelf) | {"page": candidate_page(shelf.record(), i, against)},
+    )
+
+
+def _number(request: web.Request, what: str) -> int:
+    word = request.match_info[what]
+    if not (word.isascii() and word.isdigit() and len(word) < 10):
+        raise web.HTTPNotFound(text=f"There is no {what} {word!r}.")
+    return int(word)
+
+
+def _rollout(request: web.Request) -> tuple[int, str, int, str]:
+    """Candidate, part, iteration and the paper's file name: a key to look up, nothing more."""
+    part, paper = request.match_info["part"], request.match_info["paper"]
+    return _number(request, "candidate"), part, _number(request, "iteration"), paper
+
+
+async def _paper(request: web.Request) -> web.StreamResponse:
+    shelf, key = _shelf(request), _rollout(request)
+    return await _page(
+        "storyboard.html", lambda: _common(shelf) | {"page": paper_page(shelf.record(), *key)}
+    )
+
+
+async def _raw(request: web.Request) -> web.StreamResponse:
+    """One section of the raw messages, or with ``step`` one of them whole."""
+    shelf, key = _shelf(request), _rollout(request)
+    section, step = request.query.get("part", ""), request.query.get("step", "")
+    one = int(step) if step.isascii() and step.isdigit() and len(step) < 10 else None
+    return await _page(
+        "raw.html",
+        lambda: _common(shelf) | {"raw": raw_page(shelf.record(), *key, section, one)},
+    )
+
+
+async def _searching(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[SEARCHERS].close()
+
+
+async def _search(request: web.Request) -> web.StreamResponse:
+    shelf, searchers = _shelf(request), request.app[SEARCHERS]
+    typed = request.query.get("q", "").strip()
+
+    def context() -> dict[str, Any]:
+        record = shelf.record()
+        limit = MOST_HITS if "kind" in parse(typed).filters else ON_PAGE
+        page = search_page(
+            typed, searchers.of(record).search(record, typed, limit), ServerLinks(shelf.name)
+        )
+        return _common(shelf) | {"page": page, "query": typed}
+
+    return await _page("search.html", context)
+
+
+STATIC = {
+    "app.css": "text/css", "storyboard.css": "text/css", "highlight.css": "text/css",
+    "app.js": "text/javascript", "plotly.js": "text/javascript", "icon.svg": "image/svg+xml",
+}  # fmt: skip
+
+
+def _static(name: str, kind: str) -> Handler:
+    """A handler for one file; what stays the same as long as the package does may be kept."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        kept = {"Cache-Control": "private, max-age=86400" if name == "plotly.js" else "no-cache"}
+        if name == "highlight.css":
+            return web.Response(text=highlight_rules(), content_type=kind, headers=kept)
+        path = plotting_script() if name == "plotly.js" else FOLDER / "static" / name
+        headers = kept | {"Content-Type": f"{kind}; charset=utf-8"}
+        return web.FileResponse(path, headers=headers)
+
+    return handler
+
+
+def view_runs(folders: Sequence[Path], host: str, port: int) -> None:
+    """Serve these runs until Ctrl-C.  Raises ``UserError`` for what isn't a run, a port in use."""
+    known = shelves(folders)
+
+    def started(address: str) -> None:
+        print(f"{address}   (Ctrl-C stops it)", flush=True)
+        if _host(address.removeprefix("http://").rstrip("/")) not in LOOPBACK:
+            print("Whoever reaches this address can read the runs.", file=sys.stderr, flush=True)
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(known, host, port, started))
+
+
+async def serve(
+    shelves: Mapping[str, Shelf], host: str, port: int, started: Callable[[str], None]
+) -> None:
+    """Serve until cancelled; ``started`` gets the address.
+
+    Raises ``UserError`` when the port is taken.
+    """
+    plotting_script()
+    os.nice(10)  # a run on this machine comes first
+    runner = web.AppRunner(application(shelves), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as e:
+            raise UserError(f"{host}:{port}: {e.strerror}; give another --port") from None
+        at = runner.addresses[0]
+        name = f"[{at[0]}]" if ":" in at[0] else at[0]
+        started(f"http://{name}:{at[1]}/")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
