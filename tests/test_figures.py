@@ -173,7 +173,7 @@ def runs(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
                 turned = (
                     "replace(replace(replace(data, 'true', '§'), 'false', 'true'), '§', 'false')"
                 )
-                db.execute(f"UPDATE events SET data = {other} WHERE kind = 'validated'")
+                db.execute(f"UPDATE events SET data = {turned} WHERE kind = 'validated'")
             if name == "elsewhere":
                 db.execute("UPDATE events SET data = replace(data, 'synthetic-', 'other-')")
     fixes = ROOT / "populations" / "classics" / "published_fixes.diff"
