@@ -186,17 +186,18 @@ class MadeUp:
         return []
 
     async def evaluate(
-        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[], None]
+        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[bool], None]
     ) -> dict[str, PaperResult]:
         """As ``Rollouts.evaluate``."""
         if draw.iteration > self.last:
             await self._stop()
         done = self.real.store.results(draw.candidate, draw.part, draw.iteration)
         for paper in papers:
-            if paper.id not in done:
+            owed = paper.id not in done
+            if owed:
                 done[paper.id] = self._one(draw, paper, self._passes(draw, paper))
                 await asyncio.sleep(0)
-            progress()
+            progress(owed)
         return {p.id: done[p.id] for p in papers}
 
     async def _stop(self) -> None:
