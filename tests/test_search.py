@@ -445,7 +445,10 @@ async def test_the_page(run: Path) -> None:
         assert "⟨U+202E⟩" in text
         assert "\u202e" not in text
         candidate, part, iteration, paper = where
-        assert f'href="/run/papers/{candidate}/{part}/{iteration}/{paper}"' in text
+        story = f"/run/papers/{candidate}/{part}/{iteration}/{paper}"
+        assert f'href="{story}#paper-round-1"' in text
+        answer = await client.get(story, headers=headers)
+        assert 'id="paper-round-1"' in await answer.text()
         answer = await client.get("/run/search", params={"q": "the"}, headers=headers)
         many = await answer.text()
         assert "kind%3Aquestion" in many
