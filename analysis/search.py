@@ -424,10 +424,9 @@ class _Lookup:
         assert read is not None
         file, told, places = read
         text = told.texts[places[number][0]]
-        path = file.path(self.run).relative_to(self.run)
         return Hit(
             place.kind, file.candidate, file.part, file.iteration, told.paper, told.title,
-            place.round, text.field, snippet, score, str(path),
+            place.round, text.field, snippet, score, str(file.path()),
         )  # fmt: skip
 
     def _read(self, document: int) -> tuple[File, Told, dict[int, list[int]]] | None:
