@@ -8,10 +8,12 @@ While a browser is open a loop of playwright's runs in the test's thread: what i
 goes through ``aside``.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -118,7 +120,12 @@ def watched(chromium: Browser, width: int = 1440) -> Iterator[Watched]:
 def served(*runs: Path) -> Iterator[str]:
     """``metaopt view`` on these runs; gives its address, without a slash at the end."""
     command = [sys.executable, "-m", "analysis", "view", *map(str, runs), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache,  # searches keep theirs
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"XDG_CACHE_HOME": cache}
+        ) as server,
+    ):
         try:
             assert server.stdout is not None
             said = server.stdout.readline()
