@@ -29,6 +29,8 @@ def read_trajectory(folder: Path, candidate: int, part: str, iteration: int, pap
         link = e.errno == errno.ELOOP
         why = "is a symbolic link" if link else f"can't be read ({e.strerror})"
         raise NoTrajectory(f"{where} {why}") from None
+    except ValueError as e:
+        raise NoTrajectory(f"{where} {e}") from None
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as e:
