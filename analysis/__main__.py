@@ -1,5 +1,19 @@
-"""``python -m analysis`` is the installed ``metaopt`` command."""
+"""The installed ``metaopt`` command, which is also ``python -m analysis``."""
 
-from analysis.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run it.  Its imports take a while, so they are where Ctrl-C is quiet already."""
+    try:
+        from analysis.cli import app
+        from metaopt.cli import invoke
+
+        status = invoke(app)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,5 @@
-"""The installed ``metaopt`` command: the outer loop's commands and the figures."""
+"""All commands of the installed ``metaopt``: the outer loop's and those that draw or compare."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,8 @@ import typer
 
 from analysis.targets import SUFFIXES, check_target, write_text
 from inner_agent.errors import UserError
-from metaopt.cli import ConfigArg, RunArg, SetOption, app, invoke, told_how_to_go_on
+from metaopt.cli import ConfigArg, RunArg, SetOption, told_how_to_go_on
+from metaopt.cli import app as app  # with all commands, once this module is read
 
 PartOption = Annotated[str, typer.Option(help="Of the config's split: val or train.")]
 JsonOption = Annotated[
@@ -264,8 +264,3 @@ def view(
     from analysis.web.server import view_runs
 
     view_runs(runs, host, port)
-
-
-def main() -> None:
-    """Entry point."""
-    sys.exit(invoke(app))

@@ -25,7 +25,7 @@ from metaopt.record import RunRecord, paused, stop_reason
 
 ON_PAGE = 5  # hits of one kind, where all kinds are shown
 MOST_HITS = 50  # of one kind
-MOST_RANKED = 50_000  # of more than these the newest come first: ranking reads them all
+MOST_RANKED = 20_000  # of more than these the newest come first: ranking reads them all
 AGAIN_S = 3.0  # between two looks for new trajectories
 SNIPPET_TOKENS = 32
 SNIPPET_CHARS = 600  # where "words" are very long

@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -163,15 +163,17 @@ def _folders(place: Path) -> list["os.DirEntry[str]"]:
 
 
 def read_told(run: Path, file: File) -> Told:
-    """A trajectory's texts.  Raises ``ValueError`` for what can't be read, and ``OSError``."""
+    """A trajectory's texts.  Raises ``ValueError`` for what can't be read, and ``OSError``.
+
+    Where it names another paper than its file does, the file is right: others find it by that.
+    """
     if file.size > LARGEST_FILE:
         raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")
     fd = os.open(file.path(run), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(fd, encoding="utf-8") as opened:
         found = told(json.load(opened))
-    if f"{file_name(found.paper)}.{file.iteration}.json" != file.file:
-        raise ValueError("its name isn't its paper's")
-    return found
+    named = file.file.removesuffix(f".{file.iteration}.json")
+    return found if file_name(found.paper) == named else replace(found, paper=named)
 
 
 # Where indices lie

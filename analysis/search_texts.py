@@ -100,7 +100,7 @@ class _Reader:
                 self._evaluation(step)
             elif step["kind"] == "audit":
                 for found in step["findings"]:
-                    finding = f"{found['check']}: {found['detail']}"
+                    finding = f"{found.get('check')}: {found.get('detail')}"
                     self._add("audit", self._accepted(), "finding", finding)
             elif step["kind"] == "refused":
                 refusal = f"{step['method']} ({step['code']}): {step['message']}"
@@ -133,11 +133,11 @@ class _Reader:
         number = next(same, 0)
         if not number:
             self._item(step["item"], 0)
-        tier = str(step["phase"]).partition("_")[0]
+        tier = str(step.get("phase")).partition("_")[0]
         who = f"fresh {tier}" if step["kind"] == "fresh" else tier
         for n, attempt in enumerate(step.get("attempts") or (), start=1):
             self._add("answer", number, f"{who} answer {n}", attempt.get("answer"))
-            reasons = [str(v["reason"]) for v in attempt.get("criteria") or ()]
+            reasons = [str(v.get("reason")) for v in attempt.get("criteria") or ()]
             # One line each, and none twice: criteria often fail for one reason.
             self._add("reason", number, f"judge on {who} answer {n}", "\n".join(_unique(reasons)))
 

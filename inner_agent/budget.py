@@ -144,6 +144,19 @@ class Ledger:
         left, wall = self.seconds_left(), self._budget.wall_s
         return None if left is None or wall is None else left - min(self._grace_s, wall / 2)
 
+    def shares(self) -> dict[str, float]:
+        """How much of each cap that is set has been used, as a fraction, by its config key below
+        ``budget``: calls, tokens, usd, wall_s, ``roles.judge.usd``, …"""
+        found = _shares(self._budget, self._total.spent)
+        left, wall = self.seconds_left(), self._budget.wall_s
+        if left is not None and wall:
+            found["wall_s"] = 1 - left / wall
+        for role, cap in self._budget.roles.items():
+            account = self._accounts.get(str(role)) or _Account()  # asking opens none
+            used = _shares(cap, account.spent)
+            found |= {f"roles.{role}.{name}": share for name, share in used.items()}
+        return found
+
     def wall_passed(self) -> str:
         """What to say when the time is over."""
         return f"budget.wall_s = {self._budget.wall_s:g} is over"
@@ -182,6 +195,16 @@ class Ledger:
     def by_role(self) -> dict[str, Usage]:
         """Spent so far by role."""
         return {role: account.spent for role, account in self._accounts.items()}
+
+
+def _shares(cap: Cap, spent: Usage) -> dict[str, float]:
+    pairs = [
+        ("calls", spent.calls, cap.calls),
+        ("tokens", spent.tokens, cap.tokens),
+        ("usd", spent.usd, cap.usd),
+        ("wall_s", spent.seconds, cap.wall_s if isinstance(cap, RoleCap) else None),
+    ]
+    return {name: used / most for name, used, most in pairs if most}
 
 
 def _sum(spent: dict[str, Usage]) -> Usage:

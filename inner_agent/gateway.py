@@ -29,6 +29,7 @@ from inner_agent.llm import LLM, Message, OpenAIEndpoint, Reply, Request, key_pr
 from inner_agent.settings import Endpoint, InnerConfig, Model, Price
 from inner_agent.simulator import Simulator
 from inner_agent.tool_schema import with_call, without_tools
+from inner_agent.traffic import Door
 
 BYTES_PER_TOKEN_AT_LEAST = 1  # for reservations: digits and emoji come near it
 MOST_TOKENS = 10**9  # of one reply: a larger count is a mistake, not a bill
@@ -244,16 +245,21 @@ class Gateway:
             raise
 
     def tell(self, say: Callable[[str], None]) -> None:
-        """Let ``say`` be told, in a line each, when an endpoint goes down and when it is back."""
+        """Let ``say`` be told, in a line each, when an endpoint goes down and when it is back, and
+        when it begins to limit the rate."""
         for endpoint in self._endpoints.values():
             if isinstance(endpoint, OpenAIEndpoint):
                 endpoint.traffic.say = say
 
     @property
+    def doors(self) -> list[Door]:
+        """How each endpoint takes calls now; the simulator has no door."""
+        return [e.traffic.door for e in self._endpoints.values() if isinstance(e, OpenAIEndpoint)]
+
+    @property
     def pauses(self) -> list[str]:
         """A line for each endpoint that is down."""
-        doors = [e.traffic for e in self._endpoints.values() if isinstance(e, OpenAIEndpoint)]
-        return [door.pause for door in doors if door.pause]
+        return [door.pause for door in self.doors if door.pause]
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:
         """Wait up to ``limits.grace_s`` for the calls in flight, then close everything.

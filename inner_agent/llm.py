@@ -173,8 +173,7 @@ class OpenAIEndpoint:
                 traffic.answered(ticket, (model, _length(got)))
                 return got
             waiting()
-            if pause_s := self._after(fault, ticket, patience):
-                await self._clock.sleep(pause_s)
+            await traffic.rest(self._after(fault, ticket, patience))
 
     def _after(self, fault: "_Fault", ticket: Ticket, patience: Patience) -> float:
         """Seconds before the next try.  Raises the fault's error when there is to be none."""

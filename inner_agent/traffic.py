@@ -16,6 +16,7 @@ from inner_agent.window import Kind, Window
 
 OPEN_AFTER = 5  # faults in a row, over all requests, that make an outage
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two probes
+QUIET_S = 60.0  # without a 429: then the rate isn't limited any more
 
 
 class Clock(Protocol):
@@ -52,6 +53,28 @@ class Ticket:
     started: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How an endpoint takes calls at this moment, for those who watch.
+
+    ``limit`` is how many it may have at a time now, ``most`` what the config allows; ``queued``
+    wait for their turn, ``resting`` were refused or failed and are sent again in ``rest_s`` seconds
+    at the latest.  ``limited``: it said 429 within the last minute.  ``retried`` counts requests
+    that had to be sent again; ``pause`` is what to tell while it is down.
+    """
+
+    name: str
+    in_flight: int
+    limit: int
+    most: int
+    queued: int
+    resting: int
+    rest_s: float
+    limited: bool
+    retried: int
+    pause: str | None
+
+
 @dataclass(slots=True)
 class _Outage:
     since: float
@@ -65,7 +88,7 @@ class Traffic:
 
     While the endpoint is down, requests wait, one of them tries again after growing pauses (the
     one that failed goes to the end of the queue), and none uses up its tries.  ``say`` is told
-    when that begins and when it ends.
+    when that begins and when it ends, and when the endpoint begins to limit the rate.
     """
 
     def __init__(self, name: str, most: int, outage_s: float, clock: Clock) -> None:
@@ -79,6 +102,9 @@ class Traffic:
         self._first_fault = 0.0
         self._outage: _Outage | None = None
         self._probing = False
+        self._limited_at: float | None = None
+        self._retried = self._resting = 0
+        self._rest_until = 0.0
 
     async def enter(self) -> Ticket:
         """Return when a request may go out.  Raises ``EndpointDown``."""
@@ -122,11 +148,30 @@ class Traffic:
 
         Refusing single calls again and again is an outage as well.
         """
+        before, limit = self._limited_at, self.window.limit
+        self._limited_at = now = self._clock.now()
         self.window.refused(ticket.number, self.in_flight)
         if self._outage is None and self.window.limit > 1:
             self.gone(ticket)
+            if before is None or now - before > QUIET_S:
+                self.say(
+                    f"endpoints.{self._name} limits the rate ({why}): {self.window.limit} calls at"
+                    f" a time instead of {limit}"
+                    + (f", next try in {_lasting(wait_s)}" if wait_s else "")
+                )
             return False
         return self.failed(ticket, why, wait_s)
+
+    async def rest(self, seconds: float) -> None:
+        """Let a request that has to be sent again wait for so long, before it comes back."""
+        self._retried += 1
+        self._rest_until = max(self._rest_until, self._clock.now() + seconds)
+        self._resting += 1
+        try:
+            if seconds:
+                await self._clock.sleep(seconds)
+        finally:
+            self._resting -= 1
 
     def failed(
         self, ticket: Ticket, why: str, wait_s: float = 0.0, *, crowded: bool = False
@@ -157,15 +202,24 @@ class Traffic:
                 turn.set_result(self._admit())
 
     @property
+    def door(self) -> Door:
+        """How it takes calls now."""
+        now, limited_at = self._clock.now(), self._limited_at
+        return Door(
+            self._name, self.in_flight, self.window.limit, self.window.most,
+            sum(not turn.done() for turn in list(self._waiting)), self._resting,
+            max(0.0, self._rest_until - now) if self._resting else 0.0,
+            limited_at is not None and now - limited_at <= QUIET_S, self._retried, self.pause,
+        )  # fmt: skip
+
+    @property
     def pause(self) -> str | None:
         """What to tell while the endpoint is down: since when, why, when the next try is."""
-        if not self._outage:
+        outage, now = self._outage, self._clock.now()  # a view may ask from another thread
+        if outage is None:
             return None
-        now = self._clock.now()
-        since = _lasting(now - self._outage.since)
-        again = _lasting(max(0.0, self._outage.next_at - now))
-        why = self._outage.why
-        return f"endpoints.{self._name} is down for {since} ({why}); next try in {again}"
+        since, again = _lasting(now - outage.since), _lasting(max(0.0, outage.next_at - now))
+        return f"endpoints.{self._name} is down for {since}, next try in {again} ({outage.why})"
 
     def _room(self) -> bool:
         return not self._probing if self._outage else self.in_flight < self.window.limit

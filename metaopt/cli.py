@@ -1,4 +1,4 @@
-"""The command line of the outer loop; ``analysis.cli``, which is installed, adds the figures."""
+"""The command line of the outer loop; ``analysis.cli`` adds the figures to what is installed."""
 
 import json
 import shlex

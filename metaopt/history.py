@@ -43,6 +43,17 @@ class HistoryEntry(BaseModel):
     stopped: str = ""
 
 
+def outcome_line(entry: HistoryEntry) -> str:
+    """An iteration's outcome in a sentence, for those who watch."""
+    rates = ""
+    if entry.stopped:
+        rates = f" ({entry.stopped})"
+    elif entry.parent_rate is not None and entry.mutant_rate is not None:
+        rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
+    summary = f": {entry.summary}" if entry.summary else ""
+    return f"iteration {entry.iteration}: {entry.decision}{rates}{summary}"
+
+
 def render_history(entries: Sequence[HistoryEntry], limit: int) -> str:
     """The last ``limit`` entries as text, oldest first."""
     shown = entries[-limit:] if limit else ()

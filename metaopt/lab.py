@@ -85,7 +85,7 @@ class Lab:
             return self.repo.export(candidate.commit, self.folder / "trees", candidate.tree)
 
         return await self.rollouts.evaluate(
-            draw, export, papers, lambda: self.monitor.paper_done(seen)
+            draw, export, papers, lambda run_now: self.monitor.paper_done(seen, run_now)
         )
 
     async def close(self, say: Callable[[str], None] = lambda _line: None) -> None:

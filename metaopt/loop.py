@@ -17,7 +17,7 @@ from inner_agent.run_paper import PaperResult
 from metaopt.agent import AgentFailed
 from metaopt.analyzer import Diagnosis, analyze
 from metaopt.gate import gate, rules_of
-from metaopt.history import HistoryEntry
+from metaopt.history import HistoryEntry, outcome_line
 from metaopt.implementer import implement
 from metaopt.integrity import alarm, stand
 from metaopt.lab import Lab
@@ -428,12 +428,6 @@ async def _close(lab: Lab, i: int, entry: HistoryEntry, accepted: bool) -> None:
         return {"accepted": accepted, "entry": entry.model_dump(mode="json")}
 
     await lab.once(i, "decided", work)
-    rates = ""
-    if entry.stopped:
-        rates = f" ({entry.stopped})"
-    elif entry.parent_rate is not None and entry.mutant_rate is not None:
-        rates = f" ({entry.parent_rate:.0%} -> {entry.mutant_rate:.0%})"
-    summary = f": {entry.summary}" if entry.summary else ""
-    lab.monitor.decided(i, f"iteration {i}: {entry.decision}{rates}{summary}")
+    lab.monitor.decided(i, outcome_line(entry))
     if entry.alarm:
         lab.monitor.say(f"iteration {i}: ALARM: {entry.alarm}")

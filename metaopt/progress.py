@@ -1,6 +1,5 @@
 """How far many rollouts outside of a run have come: one line, redrawn or printed now and then."""
 
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -8,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from inner_agent.gateway import Gateway
 from inner_agent.run_paper import PaperResult
+from metaopt.redraw import can_redraw, redrawn
 from metaopt.runner import run_until_stopped, say, within_wall_time
+from metaopt.screen import door_text
 from metaopt.text import amount, clean, dollars, duration
 
 LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
@@ -50,7 +50,8 @@ class Progress:
         if fresh > 0 and self.done < self.wanted:
             pace = (time.monotonic() - self.started) / fresh
             text += f", about {duration(pace * (self.wanted - self.done))} left"
-        text = "; ".join([text, *map(clean, self.gateway.pauses)])
+        held = [door_text(d).plain for d in self.gateway.doors if d.limited or d.pause]
+        text = "; ".join([text, *held])
         return ("SIMULATED  " if self.simulated else "") + text
 
 
@@ -76,12 +77,12 @@ async def _watched(progress: Progress, work: Callable[[], Coroutine[Any, Any, No
 def _shown(progress: Progress) -> Iterator[None]:
     """Show the line: redrawn on a terminal, else as plain lines now and then."""
     console = Console(stderr=True)
-    progress.gateway.tell(lambda line: console.print(Text(clean(line)), soft_wrap=True))
-    if console.is_terminal:
-        text = progress.line
-        with Live(get_renderable=lambda: Text(text()), console=console, refresh_per_second=4):
+    if can_redraw(console):
+        with redrawn(console, lambda _width, _height: Text(progress.line())) as above:
+            progress.gateway.tell(above)
             yield
         return
+    progress.gateway.tell(lambda line: say(clean(line)))
     printed = progress.started
 
     def show() -> None:
@@ -89,7 +90,7 @@ def _shown(progress: Progress) -> Iterator[None]:
         now = time.monotonic()
         if now - printed >= LINE_EVERY_S:
             printed = now
-            print(progress.line(), file=sys.stderr, flush=True)
+            say(progress.line())
 
     progress.show = show
     yield

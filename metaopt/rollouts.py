@@ -54,9 +54,10 @@ class Rollouts:
         draw: Draw,
         export: Callable[[], Path],
         papers: Sequence[Paper],
-        progress: Callable[[], None],
+        progress: Callable[[bool], None],
     ) -> dict[str, PaperResult]:
-        """Rollouts on ``papers``, the recorded ones not repeated; ``progress`` after each.
+        """Rollouts on ``papers``, the recorded ones not repeated; ``progress`` after each, told
+        whether it was run now.
 
         ``export`` writes the harness where it isn't there any more, and returns its folder.
         Training rollouts are for reading: one whose trajectory somebody removed is made anew, from
@@ -69,12 +70,12 @@ class Rollouts:
 
         async def owed(paper: Paper) -> None:
             done[paper.id] = await self.one(draw, export, paper)
-            progress()
+            progress(True)
 
         async with asyncio.TaskGroup() as group:
             for paper in papers:
                 if paper.id in done:
-                    progress()
+                    progress(False)
                 else:
                     group.create_task(owed(paper))
         return {p.id: done[p.id] for p in papers}

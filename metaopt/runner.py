@@ -19,8 +19,8 @@ from metaopt.config import RunConfig
 from metaopt.lab import Lab, open_lab
 from metaopt.loop import optimize
 from metaopt.monitor import Monitor
+from metaopt.screen import live
 from metaopt.sealed import opened_text
-from metaopt.view import live
 
 STOPPED = "stopped.json"  # why a run stopped before its end, for those who ask later
 

@@ -195,7 +195,7 @@ class MadeUp:
         return []
 
     async def evaluate(
-        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[], None]
+        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[bool], None]
     ) -> dict[str, PaperResult]:
         """As ``Rollouts.evaluate``."""
         if draw.iteration > self.last:
@@ -205,7 +205,7 @@ class MadeUp:
             if paper.id not in done:
                 done[paper.id] = self._one(draw, paper, self._passes(draw, paper))
                 await asyncio.sleep(0)
-            progress()
+            progress(True)
         return {p.id: done[p.id] for p in papers}
 
     async def _stop(self) -> None:

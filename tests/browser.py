@@ -122,7 +122,7 @@ def served(*runs: Path) -> Iterator[str]:
     at the end."""
     command = [sys.executable, "-m", "analysis", "view", *map(str, runs), "--port", "0"]
     with (
-        tempfile.TemporaryDirectory() as cache,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache,  # searches keep theirs
         subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=os.environ | {"XDG_CACHE_HOME": cache}
         ) as server,

@@ -12,14 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
-from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_openai import FakeOpenAI, completion, failure
-from rich.console import Console
 from scipy.stats import binomtest
 from scripted import audit_sheet
 
@@ -31,13 +28,10 @@ from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
 from metaopt.config import Harness, freeze, load_config, other_policy
 from metaopt.harnesses import export_harness
-from metaopt.monitor import Monitor
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
-from metaopt.state import replay
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
-from metaopt.view import live, screen
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -557,57 +551,6 @@ def test_plot_of_a_run_without_decisions_says_so(
 def test_intervals_are_wilsons(passes: int, papers: int) -> None:
     known = binomtest(passes, papers).proportion_ci(method="wilson")
     assert wilson(passes, papers) == pytest.approx((known.low, known.high))
-
-
-# The live view
-
-
-def viewed(run: Path, iterations: int) -> Any:
-    """As much of a lab as the view reads, with ``iterations`` under way."""
-    with_events = Store(run / "run.db", readonly=True)
-    state = replay(with_events.events())
-    with_events.close()
-    state.advance_all()
-    monitor = Monitor(iterations=40)
-    for i in range(4, 4 + iterations):
-        monitor.parent(i, 1)
-        monitor.stage(i, "validation papers", 50)
-        monitor.paper_done(i)
-    total = SimpleNamespace(usd=1.5, calls=12_345, tokens=6_789_012)
-    gateway = SimpleNamespace(
-        ledger=SimpleNamespace(total=total), replayed=7, in_flight=3, tell=lambda say: None,
-        pauses=["endpoints.e is down for 3 min (\x1b[2Jno route to the host); next try in 60 s"],
-    )  # fmt: skip
-    config = load_config(run / "config.toml")
-    return SimpleNamespace(folder=run, config=config, state=state, monitor=monitor, gateway=gateway)
-
-
-@pytest.mark.parametrize("iterations", [0, 2, 36])
-def test_the_view_fits_a_small_terminal(run: Path, iterations: int) -> None:
-    console = Console(width=80, height=24, file=StringIO(), force_terminal=True)
-    with console.capture() as capture:
-        console.print(screen(viewed(run, iterations), console.height))
-    text = "".join(part.split("m", 1)[-1] for part in capture.get().split("\x1b["))
-    lines = text.rstrip().splitlines()
-    assert len(lines) < 24
-    assert max(map(len, lines)) <= 80
-    assert lines[0].startswith("SIMULATED  3/40 iterations, 1 accepted")
-    assert lines[1] == "baseline 25% of 4   best 62% of 8 (candidate 1)"
-    assert "endpoints.e is down for 3 min" in lines[-2]
-    assert "$1.50  12,345 calls  6.79 M tokens  7 replayed  3 in flight" in lines[-1]
-    assert ("more iterations" in text) == (iterations > 20)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_what_models_wrote_is_shown_as_it_is_and_harmless(run: Path, terminal: bool) -> None:
-    console = Console(width=80, file=StringIO(), force_terminal=terminal)
-    lab = viewed(run, 1)
-    with live(lab, console):
-        lab.monitor.decided(4, f"iteration 4: {ODD}")
-    assert isinstance(console.file, StringIO)
-    text = console.file.getvalue()
-    assert "calls [31m the [bold]challenger[/nonsense] less" in text.replace("\n", " ")
-    assert "\x1b[31m" not in text
 
 
 def test_the_front_page_has_every_command(capsys: Capture) -> None:

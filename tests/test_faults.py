@@ -199,7 +199,7 @@ def test_a_traceback_shows_no_key(tmp_path: Path, start: Start) -> None:
         "import inner_agent.llm as llm\n"
         "def broken(answer, redacted, *_): key = redacted._key; raise KeyError('a bug')\n"
         "llm._reply = broken\n"
-        "from analysis.cli import main; main()\n"
+        "from analysis.__main__ import main; main()\n"
     )
     command = [sys.executable, "-c", bug, "run", str(tmp_path / "small.toml")]
     done = subprocess.run(

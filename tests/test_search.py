@@ -263,7 +263,7 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
     (folder / f"{name}.1.json").write_text(json.dumps(good))
     bad = {
         "cut.1.json": json.dumps(good)[:-9], "list.1.json": "[[]]", "deep.1.json": "[" * 200_000,
-        "bytes.1.json": "\x00\x01", "empty.1.json": "", "other.1.json": json.dumps(good),
+        "bytes.1.json": "\x00\x01", "empty.1.json": "",
         "steps.1.json": json.dumps(good | {"steps": 3}), "none.1.json": "null",
     }  # fmt: skip
     for other, text in bad.items():
@@ -445,7 +445,10 @@ async def test_the_page(run: Path) -> None:
         assert "⟨U+202E⟩" in text
         assert "\u202e" not in text
         candidate, part, iteration, paper = where
-        assert f'href="/run/papers/{candidate}/{part}/{iteration}/{paper}"' in text
+        story = f"/run/papers/{candidate}/{part}/{iteration}/{paper}"
+        assert f'href="{story}#paper-round-1"' in text
+        answer = await client.get(story, headers=headers)
+        assert 'id="paper-round-1"' in await answer.text()
         answer = await client.get("/run/search", params={"q": "the"}, headers=headers)
         many = await answer.text()
         assert "kind%3Aquestion" in many

@@ -179,6 +179,24 @@ def test_what_waits_for_its_turn_is_not_sent_any_more(
     assert calls(out) == len(server.requests) == 1
 
 
+def test_ctrl_c_while_it_is_still_importing_is_quiet() -> None:
+    code = """
+import runpy, sys
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+sys.argv = ["metaopt", "status", "."]
+runpy.run_module("analysis", run_name="__main__")
+"""
+    for module in ("analysis.cli", "typer", "metaopt.status"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(module=module)], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (130, ""), module
+
+
 def test_a_closed_terminal_loses_nothing(
     tmp_path: Path, server: FakeOpenAI, run: list[str], unbroken: dict[str, list[Any]]
 ) -> None:

@@ -1,5 +1,6 @@
 """A rollout's trajectory from its file: below the run's folder, of a bearable size, or a reason."""
 
+import errno
 import json
 import os
 import stat
@@ -26,7 +27,9 @@ def read_trajectory(folder: Path, candidate: int, part: str, iteration: int, pap
     except FileNotFoundError:
         raise NoTrajectory(f"{where} isn't there: somebody removed it") from None
     except OSError as e:
-        raise NoTrajectory(f"{where} can't be read ({e.strerror})") from None
+        link = e.errno == errno.ELOOP
+        why = "is a symbolic link" if link else f"can't be read ({e.strerror})"
+        raise NoTrajectory(f"{where} {why}") from None
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as e:
