@@ -30,7 +30,16 @@ from unittest.mock import patch
 
 import numpy as np
 from big_texts import diagnosis, edited
-from hostile import FILE, LONG, MARKS, break_trajectories, spiced, spiced_all, write_hostile_papers
+from hostile import (
+    FILE,
+    LONG,
+    MARKS,
+    MARKUP,
+    break_trajectories,
+    spiced,
+    spiced_all,
+    write_hostile_papers,
+)
 from scipy.special import expit, logit
 
 from inner_agent.calls import _decode
@@ -366,6 +375,7 @@ class Agents:
                 "prompts/challenger.md": new["prompts/challenger.md"]
                 + f"\n{MARKS[(3 * i) % len(MARKS)]}\n".encode(),
             }
+            summary = f"{MARKUP} {summary}"
         return Edit(new, self._spiced(summary, i), 3 + rng.randrange(9), rng.randrange(2))
 
     def _spiced(self, text: str, i: int) -> str:
