@@ -9,8 +9,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.colours import BLUE, DARK, FAINT, GREY, ORANGE
 from analysis.compare import Comparison, Pair, labels
-from analysis.style import BLUE, DARK, FAINT, GREY, ORANGE, STYLE, drawable, mark_simulated, save
+from analysis.style import STYLE, drawable, mark_simulated, save
 
 COLOURS = {"better": BLUE, "worse": ORANGE, "can't tell": GREY}
 STRIP = LinearSegmentedColormap.from_list("strip", ["#F4F4F4", "#7FB2D3", BLUE])

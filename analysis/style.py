@@ -1,7 +1,6 @@
 """How all figures look, and how they are written.
 
-Every figure can be told apart by every kind of colour vision, and printed in grey: what differs in
-colour differs in lightness, marker, dash or hatching too.
+Every figure can be told apart by every kind of colour vision, and printed in grey.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.colours import BLUE, DARK, FAINT, GREEN, ORANGE, PURPLE
 from inner_agent.errors import UserError
 from metaopt.text import one_line
 
 Width = Literal["column", "page"]
 INCHES: dict[Width, float] = {"column": 3.3, "page": 6.0}
 
-# Okabe and Ito's colours, told apart by every kind of colour vision.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-SKY, YELLOW, PURPLE = "#56B4E9", "#F0E442", "#CC79A7"
-GREY, DARK, FAINT = "#8C8C8C", "#333333", "#E3E3E3"
 # Lines that lie in one plot: colour, dashes, marker.
 LINES: tuple[tuple[str, Any, str], ...] = (
     (BLUE, "solid", "o"), (ORANGE, (0, (5, 1.5)), "s"), (GREEN, (0, (4, 1, 1, 1)), "^"),

@@ -265,22 +265,12 @@ def _cost(record: RunRecord) -> str:
 
 def _spending(spent: dict[str, Usage]) -> str:
     table = grid("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
-    rows = [
-        (role, u.calls, u.prompt_tokens, u.cached_tokens, u.completion_tokens, u.usd)
-        for role, u in sorted(spent.items())
-    ]
-    for role, calls, sent, cached, written, usd in [*rows, _total(rows)]:
+    for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]:
         table.add_row(
-            role, f"{calls:,}", amount(sent), amount(cached), amount(written), dollars(usd)
-        )
+            role, f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
+            amount(u.completion_tokens), dollars(u.usd),
+        )  # fmt: skip
     return render(table)
-
-
-def _total(
-    rows: list[tuple[str, int, int, int, int, float]],
-) -> tuple[str, int, int, int, int, float]:
-    calls, sent, cached, written = (sum(int(row[k]) for row in rows) for k in range(1, 5))
-    return "all", calls, sent, cached, written, sum(row[5] for row in rows)
 
 
 def _time(record: RunRecord) -> str:

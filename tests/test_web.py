@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, expect
 
 POINTS = "#course .scatterlayer path.point"
 DRAWN = '#{}[aria-labelledby] [data-drawn="yes"]'
+PAPERS = "#papers td a"  # of a candidate's page: its storyboards
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
@@ -60,7 +60,7 @@ def ask(at: str, path: str, method: str = "GET", **headers: str) -> tuple[int, s
     return answer.status, text
 
 
-def test_from_the_plot_to_a_candidate(at: str, page: Watched) -> None:
+def test_from_the_plot_to_the_messages(at: str, page: Watched) -> None:
     page.open(f"{at}/")
     tab = page.page
     expect(tab.get_by_text("SIMULATED")).to_be_visible()
@@ -70,6 +70,13 @@ def test_from_the_plot_to_a_candidate(at: str, page: Watched) -> None:
     tab.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
     tab.wait_for_url(re.compile(r"/candidates/\d+$"))
     expect(tab.get_by_role("heading", level=1)).to_have_text(re.compile(r"Candidate \d+|Baseline"))
+    tab.locator(PAPERS).first.click()
+    tab.wait_for_url(re.compile(r"/papers/\d+/val/\d+/[^/]+$"))
+    expect(tab.get_by_text("SIMULATED")).to_be_visible()
+    expect(tab.get_by_text(re.compile("^Round 1"))).to_be_visible()
+    tab.get_by_role("link", name=re.compile("raw messages", re.IGNORECASE)).first.click()
+    tab.wait_for_url(re.compile(r"/raw"))
+    expect(tab.get_by_text("You direct the making of one research question").first).to_be_attached()
 
 
 def test_a_running_run_is_followed(tmp_path: Path, page: Watched) -> None:
@@ -86,7 +93,8 @@ def test_a_running_run_is_followed(tmp_path: Path, page: Watched) -> None:
         aside(lambda: big_run.append(run, 2))
         expect(said).to_contain_text("8 of 20 decided")
         expect(newest).not_to_have_text(before)
-        tab.wait_for_function(f"document.querySelectorAll({json.dumps(POINTS)}).length > {points}")
+        expect(tab.locator(POINTS)).not_to_have_count(points)
+        assert tab.locator(POINTS).count() > points
 
 
 def test_search_by_keyboard(at: str, page: Watched) -> None:
@@ -108,10 +116,12 @@ def pages_of(at: str) -> dict[str, str]:
     """An address of each kind of page of the one run behind ``at``."""
     top = f"{at}{redirected(at)}"
     candidate = f"{top}candidates/10"
+    story = re.findall(r'href="(/[^"]*/papers/[^"]+)"', ask(at, urlsplit(candidate).path)[1])[0]
     return {
         "overview": top, "candidate": candidate, "failed": f"{top}candidates/9",
         "baseline": f"{top}candidates/0", "against it": f"{candidate}?against=baseline",
-                "search": f"{top}search", "found": f"{top}search?q=rubric",
+        "storyboard": f"{at}{story}", "raw": f"{at}{story}/raw",
+        "search": f"{top}search", "found": f"{top}search?q=rubric",
         "nothing": f"{top}search?q=zzqq",
     }  # fmt: skip
 
@@ -136,6 +146,7 @@ def test_axe_finds_nothing_serious(at: str, small: Path, chromium: Browser, widt
             page.open(address)
             if kind == "overview":
                 scroll_through(page)
+            page.page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
             found = Axe().run(page.page).response["violations"]
             bad += [
                 (kind, v["id"], node["html"][:200])
@@ -196,6 +207,7 @@ def test_no_way_leads_out_of_the_run(at: str, small: Path) -> None:
             status, text = ask(at, start + way)
             assert status in (400, 403, 404), (start + way, status)
             assert hostile.OUTSIDE not in text
+    assert ask(at, story)[0] == 200
     assert ask(at, story.replace(file, f"{file}.10.json"))[0] == 404
     (small.parent / "secret.txt").unlink()
 
@@ -227,6 +239,7 @@ def harmless(page: Watched) -> None:
     odd = "[onerror], [onload], [onfocus], [onclick], [onmouseover], [href^='javascript' i]"
     assert tab.locator(f"{odd}, [src*='//']").count() == 0
     assert tab.locator("form").count() == 1
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
 def test_what_models_write_is_shown_as_text(evil: Path, chromium: Browser) -> None:
@@ -241,8 +254,14 @@ def test_what_models_write_is_shown_as_text(evil: Path, chromium: Browser) -> No
             page.open(f"{top}candidates/{i}")
             harmless(page)
             seen |= {m for m in hostile.MARKS[:4] if m in page.page.inner_text("main")}
-        for word in ("window", "script", "hostile_canary", "<svg onload=x>", "{{7*7}}", "\u202e"):
+            links = page.page.eval_on_selector_all(PAPERS, "(all) => all.map((a) => a.href)")
+        for word in ("script", "<svg onload=x>", "{{7*7}}"):
             page.open(f"{top}search?q={quote(word)}")
+            harmless(page)
+        broken = unreadable(at, links)
+        assert len(broken) > 8
+        for link in [*broken, *links[:: len(links) // 4]]:
+            page.open(link)
             harmless(page)
         assert page.problems == []
         assert seen == set(hostile.MARKS[:4])
@@ -250,9 +269,28 @@ def test_what_models_write_is_shown_as_text(evil: Path, chromium: Browser) -> No
 
 def hover_points(page: Watched) -> None:
     """What the plotting library shows of a point is text too: it reads some markup itself."""
-    for point in page.page.locator(".scatterlayer path.point").all()[:20]:
+    read: list[str] = []
+    for point in page.page.locator(".scatterlayer path.point").all()[:6]:
         point.scroll_into_view_if_needed()
         box = point.bounding_box()
         assert box
         page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        read.append("".join(page.page.locator(".hoverlayer").all_text_contents()))
         assert page.page.locator(".hoverlayer a, .hoverlayer sup, .infolayer a").count() == 0
+    assert any(hostile.MARKUP[:20] in text for text in read)
+
+
+def unreadable(at: str, links: list[str]) -> list[str]:
+    """The storyboards of broken trajectories.  No storyboard is an error of the server's, and none
+    shows what lies outside of the run."""
+    found = []
+    for link in links:
+        path = link.removeprefix(at)
+        status, text = ask(at, path)
+        raw_status, raw = ask(at, f"{path}/raw")
+        assert (status, raw_status) in ((200, 200), (200, 404)), path
+        assert hostile.OUTSIDE not in text + raw
+        assert max(len(text), len(raw)) < 2_000_000, path
+        if "Not readable" in text or 'role="alert"' in text:
+            found.append(link)
+    return found

@@ -6,9 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import BLUE, DARK, SKY
 from analysis.groups import refuse_mixed
 from analysis.scores import Mean, Scores, scores_of
-from analysis.style import BLUE, DARK, INCHES, SKY, Drawn, Width, drawable, mark_simulated, percents
+from analysis.style import INCHES, Drawn, Width, drawable, mark_simulated, percents
 from inner_agent.errors import UserError
 from metaopt.text import several
 

@@ -8,18 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.colours import DARK
 from analysis.groups import Followed, Group, baselines, follow, grouped, same_papers
 from analysis.spending import Spent, spending
-from analysis.style import (
-    DARK,
-    INCHES,
-    LINES,
-    Drawn,
-    Width,
-    drawable,
-    mark_simulated,
-    percents,
-)
+from analysis.style import INCHES, LINES, Drawn, Width, drawable, mark_simulated, percents
 from metaopt.text import amount, dollars, several
 
 NAMED = 4  # lines that have a name each; of more, each group has one

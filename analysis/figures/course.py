@@ -13,21 +13,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import BLUE, DARK, GREEN, GREY, ORANGE
 from analysis.course import Point, course
-from analysis.style import (
-    BLUE,
-    DARK,
-    GREEN,
-    GREY,
-    INCHES,
-    ORANGE,
-    Drawn,
-    Width,
-    drawable,
-    iterations,
-    mark_simulated,
-    percents,
-)
+from analysis.style import INCHES, Drawn, Width, drawable, iterations, mark_simulated, percents
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
 from metaopt.optimism import meter, rerun_text

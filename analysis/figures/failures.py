@@ -7,39 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from analysis.colours import DARK, ENDS
 from analysis.failures import OUTCOMES, PUBLISHED, Mix, binned, failure_mix, together
-from analysis.style import (
-    BLUE,
-    DARK,
-    GREY,
-    INCHES,
-    ORANGE,
-    PURPLE,
-    SKY,
-    YELLOW,
-    Drawn,
-    Width,
-    drawable,
-    iterations,
-    mark_simulated,
-    percents,
-)
+from analysis.style import INCHES, Drawn, Width, drawable, iterations, mark_simulated, percents
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, open_record
 from metaopt.text import several
 
 BARS = {"page": 30, "column": 15}  # at most; longer runs have several iterations in one
 ROOM = 0.06  # of a bar's height: a share below this has no number in it
+HATCHES = {
+    "weak_zero": "xxxx", "failed_quality_check": "////", "invalid_item": "\\\\\\\\",
+    "unfinished": "....",
+}  # fmt: skip
 # What each outcome is called and looks like: face, hatching.  Neighbours differ in lightness.
-LOOKS = {
-    "accepted": ("accepted in the loop", ORANGE, ""),
-    "too_easy": ("too easy", SKY, ""),
-    "weak_zero": ("weak scored 0", PURPLE, "xxxx"),
-    "failed_on_strong": ("failed on strong", BLUE, ""),
-    "failed_quality_check": ("quality check", YELLOW, "////"),
-    "invalid_item": ("invalid item", GREY, "\\\\\\\\"),
-    "unfinished": ("unfinished", "white", "...."),
-}
+LOOKS = {o: (name, colour, HATCHES.get(o, "")) for o, (name, colour) in ENDS.items()}
 assert set(LOOKS) == set(OUTCOMES)
 
 

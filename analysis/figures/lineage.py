@@ -8,20 +8,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import BLUE, DARK, GREEN, GREY, ORANGE
 from analysis.lineage import Node, lineage
-from analysis.style import (
-    BLUE,
-    DARK,
-    GREEN,
-    GREY,
-    INCHES,
-    ORANGE,
-    Drawn,
-    Width,
-    drawable,
-    iterations,
-    mark_simulated,
-)
+from analysis.style import INCHES, Drawn, Width, drawable, iterations, mark_simulated
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, open_record
 from metaopt.text import several

@@ -12,6 +12,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import DARK
 from analysis.groups import (
     Followed,
     Group,
@@ -23,7 +24,6 @@ from analysis.groups import (
     steps,
 )
 from analysis.style import (
-    DARK,
     INCHES,
     LINES,
     Drawn,

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from analysis.colours import BLUE, DARK, ENDS, GREEN, GREY, ORANGE
 from analysis.course import Point
 from analysis.failures import Mix, binned
 from analysis.lineage import Node
 from analysis.spending import Spent
-from analysis.style import BLUE, DARK, GREEN, GREY, ORANGE
 from analysis.web.links import Links
 from analysis.web.text import chart_text
 from metaopt.optimism import Figure as Told
@@ -276,16 +276,8 @@ def _nodes(
     }  # fmt: skip
 
 
-# Outcomes of rounds: name, colour, pattern.  Told apart in grey as well.
-ENDS = {
-    "invalid_item": ("invalid item", "#222222", ""),
-    "failed_quality_check": ("failed quality check", "#999999", "/"),
-    "unfinished": ("unfinished", "#DDDDDD", "x"),
-    "too_easy": ("too easy for weak", BLUE, ""),
-    "weak_zero": ("a weak attempt at 0", "#56B4E9", "\\"),
-    "failed_on_strong": ("failed on strong", ORANGE, "."),
-    "accepted": ("accepted", GREEN, ""),
-}
+# Patterns of rounds' ends: told apart in grey as well.
+PATTERNS = {"weak_zero": "x", "failed_quality_check": "/", "invalid_item": "\\", "unfinished": "."}
 BARS = 40
 
 
@@ -296,14 +288,15 @@ def failure_chart(mixes: Sequence[Mix]) -> Chart:
     shares = [m.shares() for m in bars]
     totals = [sum(m.rounds.values()) for m in bars]
     data = []
-    for outcome, (name, colour, pattern) in ENDS.items():
+    for outcome, (name, colour) in ENDS.items():
         if not any(s[outcome] for s in shares):
             continue
         data.append(
             {
                 "type": "bar", "name": name, "x": names, "y": [s[outcome] for s in shares],
-                "marker": {"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay",
-                                                   "fgcolor": "#FFFFFF", "size": 6}},
+                "marker": {"color": colour, "line": {"color": DARK, "width": 0.5},
+                           "pattern": {"shape": PATTERNS.get(outcome, ""), "fillmode": "overlay",
+                                                   "fgcolor": DARK, "size": 6}},
                 "text": [f"{name}: {s[outcome]:.0%} of {n} rounds"
                          for s, n in zip(shares, totals, strict=True)],
                 "hoverinfo": "text+x", "textposition": "none",
@@ -326,11 +319,12 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
     x = [s.usd if paid else s.rollouts for s in known]
     hover = [
         f"iteration {s.iteration}: {dollars(s.usd)}, {s.rollouts:,} rollouts,"
-        f" {amount(s.tokens)} tokens<br>best by then: candidate {s.best}, {s.best_rate:.0%}"
+        f" {amount(s.tokens)} tokens<br>"
+        f"best by then: candidate {s.best}, {s.best_shrunk:.0%} shrunk"
         for s in known
     ]
     line = {
-        "x": x, "y": [s.best_rate for s in known], "type": "scatter", "mode": "lines+markers",
+        "x": x, "y": [s.best_shrunk for s in known], "type": "scatter", "mode": "lines+markers",
         "line": {"color": BLUE, "width": 2.5, "shape": "hv"}, "marker": {"size": 5},
         "text": hover, "hoverinfo": "text",
     }  # fmt: skip
@@ -342,6 +336,6 @@ def spending_chart(spent: Sequence[Spent]) -> Chart:
             320,
             showlegend=False,
             xaxis=axis(title, rangemode="tozero", **tick),
-            yaxis=axis("best by then", tickformat=".0%", rangemode="tozero"),
+            yaxis=axis("pass rate of the best, shrunk", tickformat=".0%", rangemode="tozero"),
         ),
     }
