@@ -30,7 +30,16 @@ from unittest.mock import patch
 
 import numpy as np
 from big_texts import diagnosis, edited
-from hostile import FILE, LONG, MARKS, break_trajectories, spiced, spiced_all, write_hostile_papers
+from hostile import (
+    FILE,
+    LONG,
+    MARKS,
+    MARKUP,
+    break_trajectories,
+    spiced,
+    spiced_all,
+    write_hostile_papers,
+)
 from scipy.special import expit, logit
 
 from inner_agent.calls import _decode
@@ -62,6 +71,7 @@ FAILURES = {  # how a paper fails: weights
     "no_result": 2, "junk": 1,
 }  # fmt: skip
 _TERM = re.compile(r"`([a-z]+(?: [a-z]+)*)`")
+_OWN = re.compile(r'"(\w+)\\?": (?:"(\w+)")?')  # what a trajectory itself is made of
 
 
 @dataclass(frozen=True)
@@ -145,8 +155,11 @@ def _broken(t: Template, reason: str) -> Template:
 @cache
 def _words() -> tuple[str, ...]:
     """The words that the templates' papers made up."""
-    terms = {term for ts in templates().values() for t in ts for term in _TERM.findall(t.text)}
-    return tuple(sorted({word for term in terms for word in term.split() if len(word) > 4}))
+    texts = [t.text for ts in templates().values() for t in ts]
+    own = {word for text in texts for found in _OWN.findall(text) for word in found}
+    terms = {term for text in texts for term in _TERM.findall(text)}
+    words = {word for term in terms for word in term.split() if len(word) > 4}
+    return tuple(sorted(words - own))
 
 
 @cache
@@ -186,7 +199,7 @@ class MadeUp:
         return []
 
     async def evaluate(
-        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[], None]
+        self, draw: Draw, export: Any, papers: Sequence[Paper], progress: Callable[[bool], None]
     ) -> dict[str, PaperResult]:
         """As ``Rollouts.evaluate``."""
         if draw.iteration > self.last:
@@ -196,7 +209,7 @@ class MadeUp:
             if paper.id not in done:
                 done[paper.id] = self._one(draw, paper, self._passes(draw, paper))
                 await asyncio.sleep(0)
-            progress()
+            progress(True)
         return {p.id: done[p.id] for p in papers}
 
     async def _stop(self) -> None:
@@ -362,6 +375,7 @@ class Agents:
                 "prompts/challenger.md": new["prompts/challenger.md"]
                 + f"\n{MARKS[(3 * i) % len(MARKS)]}\n".encode(),
             }
+            summary = f"{MARKUP} {summary}"
         return Edit(new, self._spiced(summary, i), 3 + rng.randrange(9), rng.randrange(2))
 
     def _spiced(self, text: str, i: int) -> str:

@@ -65,7 +65,7 @@ class Watched:
     def _request(self, request: Request) -> None:
         self.asked.append(request.url)
         place = urlsplit(request.url)
-        if place.scheme not in ("data", "blob", "about") and place.hostname != "127.0.0.1":
+        if place.scheme not in ("data", "blob", "about", "file") and place.hostname != "127.0.0.1":
             self.problems.append(f"left this machine: {request.url}")
 
     def _failed(self, request: Request) -> None:
@@ -118,7 +118,8 @@ def watched(chromium: Browser, width: int = 1440) -> Iterator[Watched]:
 
 @contextmanager
 def served(*runs: Path) -> Iterator[str]:
-    """``metaopt view`` on these runs; gives its address, without a slash at the end."""
+    """``metaopt view`` on these runs, with a cache of its own; gives its address, without a slash
+    at the end."""
     command = [sys.executable, "-m", "analysis", "view", *map(str, runs), "--port", "0"]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache,  # searches keep theirs
@@ -134,6 +135,7 @@ def served(*runs: Path) -> Iterator[str]:
             yield found[0]
         finally:
             server.terminate()
+            server.wait()
 
 
 def aside(work: Callable[[], T]) -> T:

@@ -18,13 +18,17 @@ HOST = "evil.example"
 OUTSIDE = "this text lies outside of the run"
 FILE = "notes (new)/@x +y=,a- b.py"  # as odd as the gate lets a path be
 _DO = f"window.{CANARY}=1"
+# The plotting library reads this in texts.
+MARKUP = (
+    f'<a href="javascript:{_DO}">a link</a> <b>bold</b> <br> <sup>up</sup> %{{x}} %{{customdata}}'
+)
 MARKS = (
     f"<script>{_DO}</script>",
     f'<img src=x onerror="{_DO}">',
     f"</script><script>{_DO}</script>",
     f"<svg onload={_DO}><a xlink:href='javascript:{_DO}'><text>x</text></a></svg>",
     "{{7*7}} {% raw %} ${7*7} #{7*7} {{ ''.__class__.__mro__ }}",
-    f'<a href="javascript:{_DO}">a link</a> <b>bold</b> <br> <sup>up</sup> %{{x}} %{{customdata}}',
+    MARKUP,
     f"\"' onmouseover={_DO} x='\" `{_DO}`",
     "\u202egnp.exe\u202c \u2066isolated\u2069 \u200bzero\u200b \ufeffwidth",
     "\x1b[31mred\x1b[0m\x07\x08\x0b\x7f\x85 control",

@@ -169,13 +169,18 @@ def runs(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
         with closing(sqlite3.connect(folder / name / "run.db")) as db, db:
             for table in ("events", "results"):
                 db.execute(f"DELETE FROM {table} WHERE iteration > {last}")
+            if name == "seed":  # another course than the first's
+                turned = (
+                    "replace(replace(replace(data, 'true', '§'), 'false', 'true'), '§', 'false')"
+                )
+                db.execute(f"UPDATE events SET data = {turned} WHERE kind = 'validated'")
             if name == "elsewhere":
                 db.execute("UPDATE events SET data = replace(data, 'synthetic-', 'other-')")
     fixes = ROOT / "populations" / "classics" / "published_fixes.diff"
     given = ["--config", str(ROOT / "configs" / "demo.toml"), "--papers", "synthetic:10:0"]
     given += ["--out", str(folder / "data"), "--harness", str(fixes)]
     assert invoke(app, ["generate", *given]) == 0
-    hard = folder / "a very long name, and $\\hard$ to draw for 図"
+    hard = folder / "$\\hard$ 図 is a very long name to draw"
     return {n: folder / n for n in (*changes, "data")} | {
         "run": run, "hard": shutil.copytree(folder / "seed", hard)
     }  # fmt: skip
@@ -264,6 +269,10 @@ def test_the_numbers_of_seeds_are_means_over_runs(runs: dict[str, Path], tmp_pat
         str(p.best_shrunk) for p in course(open_record(runs["hotter"]))
     ]
     assert {r["low"] for r in other} == {""}
+    shutil.copytree(runs["seed"], tmp_path / "b" / "run")
+    assert plot(runs, ["run", str(tmp_path / "b" / "run")], data.with_suffix(".svg"),
+                "--figure", "cost", "--data", str(data)) == 0  # fmt: skip
+    assert {r["run"] for r in table(data)} == {f"{runs['run'].parent.name}/run", "b/run"}
 
 
 @pytest.mark.parametrize("figure", ["seeds", "cost"])

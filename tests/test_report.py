@@ -79,7 +79,7 @@ def test_the_report_goes_into_a_file(run: Path, tmp_path: Path, capsys: Capture)
     assert invoke(app, ["report", str(run), "--out", str(out)]) == 0
     assert out.read_text(encoding="utf-8") == report(run, capsys)
     assert invoke(app, ["report", str(run), "--out", str(tmp_path / "report.txt")]) == 2
-    assert "write it as one of .md" in capsys.readouterr().err
+    assert "write it as one of .html, .md" in capsys.readouterr().err
 
 
 def test_what_models_wrote_steers_no_report() -> None:
@@ -158,6 +158,7 @@ def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")  # status cuts its lines to the terminal's width
     config = small_config(tmp_path, 'kind = "simulator"', iterations=4, minibatch=2, validation=3)
     keys = ("null_every=2", "finalists=1", "implementer.max_steps=1")  # no edit is ever finished
     sets = [x for key in keys for x in ("--set", f"search.{key}")]

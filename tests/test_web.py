@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +93,8 @@ def test_a_running_run_is_followed(tmp_path: Path, page: Watched) -> None:
         aside(lambda: big_run.append(run, 2))
         expect(said).to_contain_text("8 of 20 decided")
         expect(newest).not_to_have_text(before)
-        tab.wait_for_function(f"document.querySelectorAll({json.dumps(POINTS)}).length > {points}")
+        expect(tab.locator(POINTS)).not_to_have_count(points)
+        assert tab.locator(POINTS).count() > points
 
 
 def test_search_by_keyboard(at: str, page: Watched) -> None:
@@ -269,12 +269,15 @@ def test_what_models_write_is_shown_as_text(evil: Path, chromium: Browser) -> No
 
 def hover_points(page: Watched) -> None:
     """What the plotting library shows of a point is text too: it reads some markup itself."""
+    read: list[str] = []
     for point in page.page.locator(".scatterlayer path.point").all()[:6]:
         point.scroll_into_view_if_needed()
         box = point.bounding_box()
         assert box
         page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        read.append("".join(page.page.locator(".hoverlayer").all_text_contents()))
         assert page.page.locator(".hoverlayer a, .hoverlayer sup, .infolayer a").count() == 0
+    assert any(hostile.MARKUP[:20] in text for text in read)
 
 
 def unreadable(at: str, links: list[str]) -> list[str]:
