@@ -228,6 +228,8 @@ def report(
     ] = None,
 ) -> None:
     """What a run did and how far to believe it, for a colleague: text, or one page to share."""
+    if out is not None:
+        check_target(out, (".html", ".md"))
     if out is not None and out.suffix.lower() == ".html":
         from analysis.web.onefile import write_html
 

@@ -19,7 +19,7 @@ ASIDE = ("budget", "endpoints", "papers")
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A run and its course; ``name`` is its folder's."""
+    """A run and its course; ``name`` is its folder's, with the one above where two are the same."""
 
     name: str
     record: RunRecord
@@ -61,12 +61,18 @@ def follow(folders: Sequence[Path]) -> list[Followed]:
         points = course(record)
         if not any(p.rate is not None for p in points):
             raise UserError(f"{folder}: no candidate has been validated yet; leave it out")
-        runs.append(Followed(folder.resolve().name, record, points))
+        runs.append(Followed(_name(folder, folders), record, points))
     places = [r.record.folder.resolve() for r in runs]
     if twice := [p for p in places if places.count(p) > 1]:
         raise UserError(f"{twice[0]}: given twice, but it is one run; name it once")
     refuse_mixed([(str(r.record.folder), r.record.config.simulated) for r in runs])
     return runs
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    path = folder.resolve()
+    alike = sum(other.resolve().name == path.name for other in folders)
+    return path.name if alike == 1 else f"{path.parent.name}/{path.name}"
 
 
 def refuse_mixed(what: Sequence[tuple[str, bool]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.report import Block, Bullets, Section, Table, run_report
-from analysis.targets import check_target, write_text
+from analysis.targets import write_text
 from metaopt.text import clean
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")
@@ -17,8 +17,6 @@ def write_report(run: Path, out: Path | None) -> str:
 
     Raises ``UserError`` for what isn't a run, or a file that can't be written.
     """
-    if out is not None:
-        check_target(out, (".md",))
     sections = run_report(run)
     text = markdown(sections)
     if out is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis.deviations import deviations
 from analysis.predictions import Score, audit
-from inner_agent.calls import together
+from inner_agent.calls import Usage
 from metaopt.config import RunConfig
 from metaopt.integrity import audited_text
 from metaopt.optimism import Figure, cells, meter
@@ -300,7 +300,7 @@ def _cost(record: RunRecord) -> Section:
     rows = [
         (role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
          amount(u.completion_tokens), dollars(u.usd))
-        for role, u in [*sorted(spent.items()), ("all", together(spent.values()))]
+        for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]
     ]  # fmt: skip
     head = ("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
     return Section("Cost", [Table(head, rows)])

@@ -14,10 +14,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from heapq import nlargest
 from pathlib import Path
 
 from analysis import search_index
-from analysis.search_index import TOKENIZER, File, Home, Progress, numbers_of, place_of
+from analysis.search_index import (
+    NUMBERS,
+    TOKENIZER,
+    File,
+    Home,
+    Progress,
+    numbers_of,
+    place_of,
+)  # fmt: skip
 from analysis.search_query import Query, parse
 from analysis.search_texts import KINDS, RECORDED, Told, printable
 from inner_agent.errors import UserError
@@ -25,12 +34,12 @@ from metaopt.record import RunRecord, paused, stop_reason
 
 ON_PAGE = 5  # hits of one kind, where all kinds are shown
 MOST_HITS = 50  # of one kind
-MOST_RANKED = 20_000  # of more than these the newest come first: ranking reads them all
+MOST_RANKED = 20_000  # hits; of more than these the newest come first
 AGAIN_S = 3.0  # between two looks for new trajectories
 SNIPPET_TOKENS = 32
 SNIPPET_CHARS = 600  # where "words" are very long
 _ON, _OFF = "\x02", "\x03"  # no text has them: ``printable``
-_ITERATIONS = search_index.DOCUMENT_BITS
+_PLACE = search_index.DOCUMENT_BITS + search_index.ROUND_BITS + search_index.ORDER_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,27 +380,55 @@ class _Lookup:
     def groups(self) -> list[Group]:
         """The hits, by kind."""
         wanted = self.query.filters.get("kind")
-        kinds = [kind for kind in KINDS if wanted in (None, kind)]
-        found = [self._group(kind) for kind in kinds]
-        return [*found, *([self._papers()] if wanted in (None, "paper") else [])]
+        papers = [self._papers()] if wanted in (None, "paper") else []
+        if wanted in RECORDED:
+            return papers
+        where, given = self._where(wanted)
+        counts = {
+            NUMBERS[kind]: count
+            for kind, count in self.db.execute(
+                f"SELECT rowid >> {_PLACE}, COUNT(*) FROM words WHERE {where} GROUP BY 1", given
+            )
+        }
+        ranked = sum(counts.values()) <= MOST_RANKED
+        best = self._best(where, given) if ranked else {kind: self._newest(kind) for kind in counts}
+        return papers + [
+            Group(kind, KINDS[kind], counts[kind], self._shown(best[kind]), ranked)
+            for kind in counts.keys() & best.keys()
+        ]
 
-    def _group(self, kind: str) -> Group:
+    def _best(self, where: str, given: Sequence[object]) -> dict[str, dict[int, float]]:
+        """Places of the highest scores by kind; of equal ones the newest.
+
+        One query for all kinds: to rank, SQLite goes through all rows that have a word.
+        """
+        rows: dict[str, list[tuple[float, int]]] = {}
+        for number, score in self.db.execute(
+            f"SELECT rowid, -rank FROM words WHERE {where}", given
+        ):
+            rows.setdefault(NUMBERS[number >> _PLACE], []).append((score, number))
+        return {
+            kind: {number: score for score, number in nlargest(self.limit, found)}
+            for kind, found in rows.items()
+        }
+
+    def _newest(self, kind: str) -> dict[int, float]:
+        where, given = self._where(kind)
+        sql = f"SELECT rowid, 0.0 FROM words WHERE {where} ORDER BY rowid DESC LIMIT ?"
+        return dict(self.db.execute(sql, (*given, self.limit)).fetchall())
+
+    def _where(self, kind: str | None) -> tuple[str, list[object]]:
+        """The query, for one kind or all, as SQL with its values."""
         narrowed, values = self._narrowed()
-        where = f"words MATCH ? AND rowid BETWEEN ? AND ?{narrowed}"
-        given = (self.query.match, *numbers_of(kind), *values)
-        [count] = self.db.execute(f"SELECT COUNT(*) FROM words WHERE {where}", given).fetchone()
-        ranked = count <= MOST_RANKED
-        score, order = ("-rank", "rank, rowid DESC") if ranked else ("0.0", "rowid DESC")
-        rows = self.db.execute(
-            f"SELECT rowid, {score} FROM words WHERE {where} ORDER BY {order} LIMIT ?",
-            (*given, self.limit),
-        ).fetchall()
-        return Group(kind, KINDS[kind], count, self._shown(dict(rows)), ranked)
+        if kind is None:
+            return f"words MATCH ?{narrowed}", [self.query.match, *values]
+        within = f"words MATCH ? AND rowid BETWEEN ? AND ?{narrowed}"
+        return within, [self.query.match, *numbers_of(kind), *values]
 
     def _narrowed(self) -> tuple[str, list[object]]:
         """The filters as SQL on ``rowid``, with their values."""
         document = f"(rowid >> {search_index.ROUND_BITS + search_index.ORDER_BITS})"
-        document += f" & {(1 << _ITERATIONS) - 1}"
+        document += f" & {(1 << search_index.DOCUMENT_BITS) - 1}"
         sql, values = f" AND {document} NOT IN (SELECT id FROM gone)", list[object]()
         clauses, own = _on_documents(self.query.filters)
         if clauses:
@@ -399,7 +436,8 @@ class _Lookup:
             values += own
         if outcome := self.query.filters.get("outcome"):
             bits = search_index.ROUND_BITS
-            place = f"(rowid >> {search_index.ORDER_BITS}) & {(1 << _ITERATIONS + bits) - 1}"
+            mask = (1 << search_index.DOCUMENT_BITS + bits) - 1
+            place = f"(rowid >> {search_index.ORDER_BITS}) & {mask}"
             sql += (
                 f" AND ({place} IN (SELECT document << {bits} | round FROM rounds"
                 f" WHERE outcome = ?) OR {document} IN (SELECT id FROM documents WHERE reason = ?))"
@@ -424,10 +462,9 @@ class _Lookup:
         assert read is not None
         file, told, places = read
         text = told.texts[places[number][0]]
-        path = file.path(self.run).relative_to(self.run)
         return Hit(
             place.kind, file.candidate, file.part, file.iteration, told.paper, told.title,
-            place.round, text.field, snippet, score, str(path),
+            place.round, text.field, snippet, score, str(file.path()),
         )  # fmt: skip
 
     def _read(self, document: int) -> tuple[File, Told, dict[int, list[int]]] | None:

@@ -19,6 +19,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -32,6 +33,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from analysis.inside import read_inside
 from analysis.search_texts import KINDS, MOST, Told, told
 from inner_agent.papers import file_name
 
@@ -129,37 +131,41 @@ class File:
     size: int
     changed: int
 
-    def path(self, run: Path) -> Path:
-        """Where it lies."""
-        return run / "trajectories" / str(self.candidate) / self.part / self.file
+    def path(self) -> Path:
+        """Where it lies, below the run's folder."""
+        return Path("trajectories", str(self.candidate), self.part, self.file)
 
 
 def files_of(run: Path) -> Iterator[File]:
     """The trajectories of a run.  Links aren't followed: they may lead anywhere."""
-    for candidate in _folders(run / "trajectories"):
-        if not candidate.name.isdecimal():
+    top = run / "trajectories"
+    for candidate in _folders(top) if not top.is_symlink() else ():
+        if not re.fullmatch("[0-9]{1,9}", candidate.name):
             continue
-        for part in _folders(Path(candidate.path)):
+        for part in _folders(candidate.path):
             with os.scandir(part.path) as entries:
                 for entry in entries:
-                    middle, dot, ending = entry.name.rpartition(".")
-                    iteration = middle.rpartition(".")[2]
-                    if not (dot and ending == "json" and iteration.isdecimal()):
+                    name = _NAME.fullmatch(entry.name)
+                    if name is None or int(name[1]) >> ITERATION_BITS:
                         continue
-                    if not entry.is_file(follow_symlinks=False):
-                        continue
-                    is_now = entry.stat(follow_symlinks=False)
-                    yield File(
-                        int(candidate.name), part.name, int(iteration), entry.name,
-                        is_now.st_size, is_now.st_mtime_ns,
-                    )  # fmt: skip
+                    if entry.is_file(follow_symlinks=False):
+                        found = entry.stat(follow_symlinks=False)
+                        yield File(
+                            int(candidate.name), part.name, int(name[1]), entry.name,
+                            found.st_size, found.st_mtime_ns,
+                        )  # fmt: skip
 
 
-def _folders(place: Path) -> list["os.DirEntry[str]"]:
-    if place.is_symlink() or not place.is_dir():
+_NAME = re.compile(r"[^\udc80-\udcff]*\.([0-9]{1,9})\.json")  # in UTF-8, as all that metaopt writes
+
+
+def _folders(place: Path | str) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(place) as entries:
+            found = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
         return []
-    with os.scandir(place) as entries:
-        return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return [entry for entry in found if entry.name.isprintable()]
 
 
 def read_told(run: Path, file: File) -> Told:
@@ -167,11 +173,7 @@ def read_told(run: Path, file: File) -> Told:
 
     Where it names another paper than its file does, the file is right: others find it by that.
     """
-    if file.size > LARGEST_FILE:
-        raise ValueError(f"larger than {LARGEST_FILE >> 20} MiB")
-    fd = os.open(file.path(run), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(fd, encoding="utf-8") as opened:
-        found = told(json.load(opened))
+    found = told(json.loads(read_inside(run, file.path(), LARGEST_FILE)))
     named = file.file.removesuffix(f".{file.iteration}.json")
     return found if file_name(found.paper) == named else replace(found, paper=named)
 
@@ -381,20 +383,15 @@ def _add(db: sqlite3.Connection, run: Path, file: File, document: int) -> None:
     db.execute(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (document, file.candidate, file.part, file.iteration, file.file, file.size, file.changed,
-         _storable(found.paper), _storable(found.title), _storable(found.reason),
-         _storable(problem)),
+         found.paper, found.title, found.reason, problem),
     )  # fmt: skip
-    outcomes = {(_storable(o), document, n) for n, o in enumerate(found.outcomes[:MOST], start=1)}
+    outcomes = {(o, document, n) for n, o in enumerate(found.outcomes[:MOST], start=1)}
     db.executemany("INSERT INTO rounds VALUES (?, ?, ?)", outcomes)
     rows = (
         (place, "\n".join(found.texts[k].text for k in texts))
         for place, texts in placed(document, found).items()
     )
     db.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", rows)
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 # Reading

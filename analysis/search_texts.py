@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaopt.trace import same_item
+from analysis.web import loose
+from analysis.web.spans import item_of
+from metaopt.trace import identity
 
 # Kinds by their number in an index, with the heading that people read.  Append only.
 KINDS = {
@@ -67,19 +69,21 @@ def printable(text: str) -> str:
 
 
 def told(trajectory: Any) -> Told:
-    """What a trajectory tells.  Raises ``ValueError`` where it isn't shaped like one."""
-    try:
-        rounds = list(trajectory["rounds"])
-        result, paper = trajectory["result"], trajectory["paper"]
-        reader = _Reader(rounds)
-        reader.read(trajectory)
-        outcomes = [str(r.get("outcome")) for r in rounds]
-        return Told(
-            str(paper["id"]), str(paper.get("title") or ""), str(result["reason"]), outcomes,
-            reader.texts,
-        )  # fmt: skip
-    except (AttributeError, KeyError, TypeError, RecursionError) as e:
-        raise ValueError(f"not a trajectory ({type(e).__name__}: {e})") from None
+    """What a trajectory tells, as far as it is one.  Never raises for JSON."""
+    whole = loose.table(trajectory)
+    rounds = loose.tables(whole.get("rounds"))
+    result, paper = loose.table(whole.get("result")), loose.table(whole.get("paper"))
+    reader = _Reader(rounds)
+    reader.read(loose.tables(whole.get("steps")))
+    reader.add("fault", 0, "what ended it", result.get("detail"))
+    reader.add("fault", 0, "standard error", whole.get("stderr"))
+    return Told(
+        printable(loose.text(paper.get("id"))),
+        printable(loose.text(paper.get("title"))),
+        printable(loose.text(result.get("reason"))),
+        [printable(loose.text(r.get("outcome"))) for r in rounds],
+        reader.texts,
+    )
 
 
 class _Reader:
@@ -87,79 +91,78 @@ class _Reader:
 
     def __init__(self, rounds: Sequence[Mapping[str, Any]]) -> None:
         self.texts: list[Text] = []
-        self._rounds = rounds
         self._said: set[str] = set()
-
-    def read(self, trajectory: Mapping[str, Any]) -> None:
-        steps = trajectory["steps"]
-        for number, round_ in enumerate(self._rounds, start=1):
+        self._rounds = [identity(item_of(r)) for r in rounds]
+        self._audited = 0  # the round whose item was: the last one accepted
+        for number, round_ in enumerate(rounds, start=1):
             self._item(round_, number)
-            self._add("feedback", number, "feedback", round_.get("feedback"))
+            self.add("feedback", number, "feedback", round_.get("feedback"))
+            if round_.get("outcome") == "accepted":
+                self._audited = number
+
+    def read(self, steps: Sequence[Mapping[str, Any]]) -> None:
         for step in steps:
-            if step["kind"] in ("evaluate", "fresh"):
-                self._evaluation(step)
-            elif step["kind"] == "audit":
-                for found in step["findings"]:
-                    finding = f"{found.get('check')}: {found.get('detail')}"
-                    self._add("audit", self._accepted(), "finding", finding)
-            elif step["kind"] == "refused":
-                refusal = f"{step['method']} ({step['code']}): {step['message']}"
-                self._add("fault", 0, "refused", refusal)
-        self._add("fault", 0, "what ended it", trajectory["result"].get("detail"))
-        self._add("fault", 0, "standard error", trajectory.get("stderr"))
+            match step.get("kind"):
+                case "evaluate" | "fresh":
+                    self._evaluation(step)
+                case "audit":
+                    for found in loose.tables(step.get("findings")):
+                        finding = (
+                            f"{loose.text(found.get('check'))}: {loose.text(found.get('detail'))}"
+                        )
+                        self.add("audit", self._audited, "finding", finding)
+                case "refused":
+                    method, code = loose.text(step.get("method")), loose.text(step.get("code"))
+                    refusal = f"{method} ({code}): {loose.text(step.get('message'))}"
+                    self.add("fault", 0, "refused", refusal)
         for step in steps:
-            if step["kind"] == "chat":
-                said = [x for x in _unique(list(_said(step["reply"]))) if x not in self._said]
-                self._add("agent", 0, str(step["agent"]).replace("_", " "), "\n".join(said).strip())
+            if step.get("kind") == "chat":
+                said = _unique(list(_said(loose.table(step.get("reply")))))
+                new = "\n".join(x for x in said if x not in self._said).strip()
+                self.add("agent", 0, loose.text(step.get("agent")).replace("_", " "), new)
                 self._said.update(said)
 
-    def _add(self, kind: str, number: int, field: str, value: Any) -> None:
-        text = value if isinstance(value, str) else "" if value is None else _json(value)
+    def add(self, kind: str, number: int, field: str, value: Any) -> None:
+        text = loose.text(value)
         if text.strip() and text not in self._said:
             self._said.add(text)
             self.texts.append(Text(kind, min(number, MOST), field, printable(text)))
 
     def _item(self, item: Mapping[str, Any], number: int) -> None:
-        self._add("question", number, "question", item.get("question"))
-        self._add("context", number, "context", item.get("context"))
-        self._add("reference", number, "reference answer", item.get("reference_answer"))
+        self.add("question", number, "question", item.get("question"))
+        self.add("context", number, "context", item.get("context"))
+        self.add("reference", number, "reference answer", item.get("reference_answer"))
         rubric = item.get("rubric")
-        criteria = [_criterion(c) for c in rubric] if isinstance(rubric, list) else [_json(rubric)]
+        criteria = [_criterion(c) for c in (rubric if isinstance(rubric, list) else [rubric])]
+        self.add("rubric", number, "rubric", "\n".join(criteria))
         self._said.update(criteria)
-        self._add("rubric", number, "rubric", "\n".join(criteria))
 
     def _evaluation(self, step: Mapping[str, Any]) -> None:
-        same = (n for n, r in enumerate(self._rounds, start=1) if same_item(step, r))
-        number = next(same, 0)
+        item = loose.table(step.get("item"))
+        own = identity(item_of(item))
+        number = self._rounds.index(own) + 1 if own in self._rounds else 0
         if not number:
-            self._item(step["item"], 0)
-        tier = str(step.get("phase")).partition("_")[0]
-        who = f"fresh {tier}" if step["kind"] == "fresh" else tier
-        for n, attempt in enumerate(step.get("attempts") or (), start=1):
-            self._add("answer", number, f"{who} answer {n}", attempt.get("answer"))
-            reasons = [str(v.get("reason")) for v in attempt.get("criteria") or ()]
+            self._item(item, 0)
+        tier = loose.text(step.get("phase")).partition("_")[0]
+        who = f"fresh {tier}" if step.get("kind") == "fresh" else tier
+        for n, attempt in enumerate(loose.tables(step.get("attempts")), start=1):
+            self.add("answer", number, f"{who} answer {n}", attempt.get("answer"))
+            verdicts = loose.tables(attempt.get("criteria"))
             # One line each, and none twice: criteria often fail for one reason.
-            self._add("reason", number, f"judge on {who} answer {n}", "\n".join(_unique(reasons)))
-
-    def _accepted(self) -> int:
-        """The round whose item was audited: the last one accepted."""
-        found = [n for n, r in enumerate(self._rounds, start=1) if r.get("outcome") == "accepted"]
-        return found[-1] if found else 0
+            reasons = _unique([loose.text(v.get("reason")) for v in verdicts])
+            self.add("reason", number, f"judge on {who} answer {n}", "\n".join(reasons))
 
 
 def _criterion(criterion: Any) -> str:
-    return str(criterion["criterion"]) if _has_text(criterion) else _json(criterion)
-
-
-def _has_text(criterion: Any) -> bool:
-    return isinstance(criterion, dict) and isinstance(criterion.get("criterion"), str)
+    named = loose.table(criterion).get("criterion")
+    return named if isinstance(named, str) else loose.text(criterion)
 
 
 def _said(reply: Mapping[str, Any]) -> Iterator[str]:
     """What an agent said: prose as it is, JSON value by value."""
-    yield from _values_in(str(reply.get("content") or ""))
-    for call in reply.get("tool_calls") or ():
-        yield from _values_in(str(call.get("arguments") or ""))
+    yield from _values_in(loose.text(reply.get("content")))
+    for call in loose.tables(reply.get("tool_calls")):
+        yield from _values_in(loose.text(call.get("arguments")))
 
 
 def _values_in(text: str) -> Iterator[str]:
@@ -191,7 +194,3 @@ def leaves(value: Any) -> Iterator[str]:
 
 def _unique(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(texts))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

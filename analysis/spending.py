@@ -74,25 +74,16 @@ class Ledger:
         except sqlite3.Error as e:
             raise UserError(f"{path}: can't be read ({e})") from None
         for iteration, role, *sums, row in rows:
-            add(self.used.setdefault((iteration, role), Usage()), Usage(*sums))
+            key = (iteration, role)
+            self.used[key] = self.used.get(key, Usage()) + Usage(*sums)
             self.row = max(self.row, row)
 
     def by_role(self) -> dict[str, Usage]:
         """The sums by role."""
         found: dict[str, Usage] = {}
         for (_, role), usage in sorted(self.used.items()):
-            add(found.setdefault(role, Usage()), usage)
+            found[role] = found.get(role, Usage()) + usage
         return found
-
-
-def add(to: Usage, usage: Usage) -> None:
-    """Count ``usage`` in ``to``."""
-    to.calls += usage.calls
-    to.prompt_tokens += usage.prompt_tokens
-    to.completion_tokens += usage.completion_tokens
-    to.cached_tokens += usage.cached_tokens
-    to.usd += usage.usd
-    to.seconds += usage.seconds
 
 
 def spending(
@@ -111,10 +102,10 @@ def spending(
 def _summed_up(points: Sequence[Point], ledger: Ledger, rollouts: Counter[int]) -> list[Spent]:
     by_iteration: dict[int, Usage] = {}
     for (i, _), usage in sorted(ledger.used.items()):
-        add(by_iteration.setdefault(i, Usage()), usage)
+        by_iteration[i] = by_iteration.get(i, Usage()) + usage
     total, done, found = by_iteration.get(0, Usage()), rollouts[0], list[Spent]()
     for p in points:
-        add(total, by_iteration.get(p.iteration, Usage()))
+        total += by_iteration.get(p.iteration, Usage())
         done += rollouts[p.iteration]
         found.append(
             Spent(p.iteration, total.usd, total.calls, total.tokens, total.cached_tokens, done,

@@ -9,7 +9,6 @@ disk, the replies that come in gather and go with the next commit, all of them a
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -60,16 +59,14 @@ class Usage:
         self.usd += usd
         self.seconds += seconds
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both used."""
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
     @property
     def tokens(self) -> int:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
-
-
-def together(parts: Iterable[Usage]) -> Usage:
-    """The sum of what several used."""
-    rows = [astuple(part) for part in parts]
-    return Usage(*map(sum, zip(*rows, strict=True))) if rows else Usage()
 
 
 class CallStore:

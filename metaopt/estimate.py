@@ -343,7 +343,8 @@ def _counts_as_free(config: RunConfig, role: Role) -> bool:
 
 def _notes(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> list[str]:
     notes = [
-        "Published: Autodata (Kulikov et al. 2026). After some papers metaopt status knows more."
+        "Published: Autodata (Kulikov et al. 2026). After some papers, metaopt status RUN --full"
+        " knows more."
     ]
     if config.simulated:
         notes.append("Simulated roles cost nothing.")

@@ -22,7 +22,8 @@ EVERY_S = 0.25  # between two drawings
 KEPT = 100  # lines that scrolled by, to be shown again where the terminal was resized
 # Terminals that know them show what is between all at once; the others ignore them
 # (https://gist.github.com/christianparpart/d8a62cc1ab659194337d73e399004036).
-BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
+BEGIN, END = Control(), Control()
+BEGIN.segment, END.segment = Segment("\x1b[?2026h"), Segment("\x1b[?2026l")
 
 Frame = Callable[[int, int], RenderableType]
 """What is to be drawn, for a terminal of so many columns and lines."""
@@ -77,15 +78,14 @@ class _Drawing:
             return
         self._drawn = segments
         self._printed += new
-        console.file.write(BEGIN)
-        with console:
+        with console:  # gathers what follows
+            console.control(BEGIN)
             if resized:
                 new = self._clear(size, len(list(Segment.split_lines(segments))))
             self.live.update(Segments(segments), refresh=not new)
             if new:
                 console.print(Text("\n").join(new))
-        console.file.write(END)
-        console.file.flush()
+            console.control(END)
 
     def _clear(self, size: ConsoleDimensions, height: int) -> list[Text]:
         """Begin anew on a screen that was resized: it may have folded lines, and brought others

@@ -9,11 +9,11 @@ from pathlib import Path
 from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.integrity import audited_text
-from metaopt.optimism import meter, meter_table, rerun_text
+from metaopt.optimism import meter, meter_table, rerun_text, sealed
 from metaopt.policy import policy_of
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.record import RunRecord, open_record, running_process, seconds_left, usage
-from metaopt.sealed import opened_text
+from metaopt.sealed import opened_text, openings, times
 from metaopt.standing import standing
 from metaopt.state import winner
 from metaopt.text import (
@@ -49,7 +49,7 @@ def summary(folder: Path) -> str:
         *_standing(record),
         ("best", _best(record, top)),
         *([("", _believed(record, top))] if top.id else []),
-        *([("test", opened)] if (opened := opened_text(folder)) else []),
+        *_test(record),
         *_luck_in_short(record),
         *(("audit", line) for line in _alarms(record)),
         ("last", _decision_line(record)),
@@ -187,6 +187,20 @@ def _believed(record: RunRecord, top: Candidate) -> str:
     return f"{again or _shrunk(record, top)}; {top.summary}"
 
 
+def _test(record: RunRecord) -> list[tuple[str, str]]:
+    """What the sealed test's first opening showed, once it is finished."""
+    found = openings(record.folder)
+    if not found or not found[0].finished:
+        return [("test", opened_text(record.folder))] if found else []
+    rates = {f.name.rpartition(", ")[2]: f for f in sealed(record)}
+    shown = [
+        f"{name} {f.rate:.1%} [{f.interval[0]:.0%} to {f.interval[1]:.0%}]"
+        for name, f in rates.items()
+        if name != "published" and f.interval
+    ]
+    return [("test", f"{', '.join(shown)}; opened {times(len(found))}")]
+
+
 def _shrunk(record: RunRecord, top: Candidate) -> str:
     rate = shrunk_rates(record.state.candidates.values())[top.id]
     return f"{rate:.1%} shrunk towards its relatives'"
@@ -204,7 +218,8 @@ def _alarms(record: RunRecord) -> list[str]:
     lines = []
     if alarms := [d for d in record.decisions if d.alarm]:
         last = one_line(alarms[-1].alarm, 300)
-        lines.append(f"ALARM in iteration {', '.join(str(d.iteration) for d in alarms)}: {last}")
+        others = f", one of {len(alarms)} alarms" if alarms[1:] else ""
+        lines.append(f"ALARM in iteration {alarms[-1].iteration}{others}: {last}")
     pots = record.stages[0].get("honeypots", {}).get("outcomes", [])
     if wrong := [o for o in pots if not o["right"]]:
         names = ", ".join(f"{o['kind']} {o['name']}" for o in wrong)
@@ -250,22 +265,12 @@ def _cost(record: RunRecord) -> str:
 
 def _spending(spent: dict[str, Usage]) -> str:
     table = grid("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
-    rows = [
-        (role, u.calls, u.prompt_tokens, u.cached_tokens, u.completion_tokens, u.usd)
-        for role, u in sorted(spent.items())
-    ]
-    for role, calls, sent, cached, written, usd in [*rows, _total(rows)]:
+    for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]:
         table.add_row(
-            role, f"{calls:,}", amount(sent), amount(cached), amount(written), dollars(usd)
-        )
+            role, f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
+            amount(u.completion_tokens), dollars(u.usd),
+        )  # fmt: skip
     return render(table)
-
-
-def _total(
-    rows: list[tuple[str, int, int, int, int, float]],
-) -> tuple[str, int, int, int, int, float]:
-    calls, sent, cached, written = (sum(int(row[k]) for row in rows) for k in range(1, 5))
-    return "all", calls, sent, cached, written, sum(row[5] for row in rows)
 
 
 def _time(record: RunRecord) -> str:

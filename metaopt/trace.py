@@ -62,9 +62,9 @@ def render(trace: Trace) -> str:
     evaluations = [s for s in trajectory["steps"] if s["kind"] in ("evaluate", "fresh")]
     for round_ in trajectory["rounds"]:
         parts += _round(round_)
-        parts += [text for s in evaluations if same_item(s, round_) for text in _evaluation(s)]
+        parts += [text for s in evaluations if _same_item(s, round_) for text in _evaluation(s)]
     for step in evaluations:
-        if not any(same_item(step, round_) for round_ in trajectory["rounds"]):
+        if not any(_same_item(step, round_) for round_ in trajectory["rounds"]):
             parts += ["## Evaluation of an item of no round", quote(_json(step["item"]))]
             parts += _evaluation(step)
     parts += [text for s in trajectory["steps"] if s["kind"] == "audit" for text in _audit(s)]
@@ -121,8 +121,7 @@ def _criterion(criterion: Any) -> str:
     return _json(criterion)
 
 
-def same_item(step: Mapping[str, Any], round_: Mapping[str, Any]) -> bool:
-    """Is the item that a step evaluated the one of this round?"""
+def _same_item(step: Mapping[str, Any], round_: Mapping[str, Any]) -> bool:
     return identity(step["item"]) == identity(round_)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-WIDTH, HEIGHT = 1200, 1000
+WIDTH, HEIGHT = 1360, 1020
 CHROMIUM = "/usr/bin/chromium"
 
 

@@ -71,6 +71,7 @@ FAILURES = {  # how a paper fails: weights
     "no_result": 2, "junk": 1,
 }  # fmt: skip
 _TERM = re.compile(r"`([a-z]+(?: [a-z]+)*)`")
+_OWN = re.compile(r'"(\w+)\\?": (?:"(\w+)")?')  # what a trajectory itself is made of
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,11 @@ def _broken(t: Template, reason: str) -> Template:
 @cache
 def _words() -> tuple[str, ...]:
     """The words that the templates' papers made up."""
-    terms = {term for ts in templates().values() for t in ts for term in _TERM.findall(t.text)}
-    return tuple(sorted({word for term in terms for word in term.split() if len(word) > 4}))
+    texts = [t.text for ts in templates().values() for t in ts]
+    own = {word for text in texts for found in _OWN.findall(text) for word in found}
+    terms = {term for text in texts for term in _TERM.findall(text)}
+    words = {word for term in terms for word in term.split() if len(word) > 4}
+    return tuple(sorted(words - own))
 
 
 @cache

@@ -65,7 +65,7 @@ class Watched:
     def _request(self, request: Request) -> None:
         self.asked.append(request.url)
         place = urlsplit(request.url)
-        if place.scheme not in ("data", "blob", "about") and place.hostname != "127.0.0.1":
+        if place.scheme not in ("data", "blob", "about", "file") and place.hostname != "127.0.0.1":
             self.problems.append(f"left this machine: {request.url}")
 
     def _failed(self, request: Request) -> None:

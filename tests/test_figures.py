@@ -269,6 +269,10 @@ def test_the_numbers_of_seeds_are_means_over_runs(runs: dict[str, Path], tmp_pat
         str(p.best_shrunk) for p in course(open_record(runs["hotter"]))
     ]
     assert {r["low"] for r in other} == {""}
+    shutil.copytree(runs["seed"], tmp_path / "b" / "run")
+    assert plot(runs, ["run", str(tmp_path / "b" / "run")], data.with_suffix(".svg"),
+                "--figure", "cost", "--data", str(data)) == 0  # fmt: skip
+    assert {r["run"] for r in table(data)} == {f"{runs['run'].parent.name}/run", "b/run"}
 
 
 @pytest.mark.parametrize("figure", ["seeds", "cost"])

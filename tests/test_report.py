@@ -79,7 +79,7 @@ def test_the_report_goes_into_a_file(run: Path, tmp_path: Path, capsys: Capture)
     assert invoke(app, ["report", str(run), "--out", str(out)]) == 0
     assert out.read_text(encoding="utf-8") == report(run, capsys)
     assert invoke(app, ["report", str(run), "--out", str(tmp_path / "report.txt")]) == 2
-    assert "write it as one of .md" in capsys.readouterr().err
+    assert "write it as one of .html, .md" in capsys.readouterr().err
 
 
 def test_what_models_wrote_steers_no_report() -> None:

@@ -141,6 +141,7 @@ def test_no_line_is_drawn_twice_and_each_drawing_is_one_write(run: Path) -> None
     assert [("editing" in w, "validation" in w, "one" in w) for w in drawn] == [
         (True, False, False), (False, True, False), (False, True, True),
     ]  # fmt: skip
+    assert all(w.endswith("\x1b[?2026l") for w in drawn)
 
 
 class Writes(StringIO):

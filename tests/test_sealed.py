@@ -101,8 +101,10 @@ def test_the_seal_is_broken_once_and_on_record(opened_run: Path, capsys: Capture
     assert opening.told() in err
     assert "--again" in err
     assert len(openings(opened_run)) == 1
-    _, out, _ = ask(capsys, "status", opened_run)
-    assert f"opened once, {opening.told()}" in out
+    assert f"opened once, {opening.told()}" in ask(capsys, "status", opened_run, "--full")[1]
+    rates = [re.escape(f"{opening.arms[name].rate:.1%}") for name in ("best", "baseline")]
+    short = r"^test        best {} \[.* to .*\], baseline {} \[.* to .*\]; opened once$"
+    assert re.search(short.format(*rates), ask(capsys, "status", opened_run)[1], re.M)
 
 
 # Where a process may be killed: as the first test paper is read, and amid the results.

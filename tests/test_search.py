@@ -262,11 +262,18 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
     name = name.replace("h_.._b_", re.sub(r"[^\w.-]", "_", "h/../<b>"))
     (folder / f"{name}.1.json").write_text(json.dumps(good))
     bad = {
-        "cut.1.json": json.dumps(good)[:-9], "list.1.json": "[[]]", "deep.1.json": "[" * 200_000,
+        "cut.1.json": json.dumps(good)[:-9], "deep.1.json": "[" * 200_000,
         "bytes.1.json": "\x00\x01", "empty.1.json": "",
-        "steps.1.json": json.dumps(good | {"steps": 3}), "none.1.json": "null",
     }  # fmt: skip
-    for other, text in bad.items():
+    odd = {  # JSON, and searched as far as it is a trajectory
+        "list.1.json": "[[]]", "none.1.json": "null",
+        "steps.1.json": json.dumps(good | {"steps": 3, "rounds": []}),
+        "bits.1.json": json.dumps({"rounds": [3, {"rubric": {"a": "quokka"}, "question": ["x"]}],
+                                   "steps": [None, {"kind": ["chat"]}, {"kind": "evaluate"}]}),
+    }  # fmt: skip
+    none = {f"big.{10**8}.json": "{}", "far.json.json": "{}", "\udcff.1.json": "{}"}
+    (folder.parent.parent / ("9" * 30) / "val").mkdir(parents=True)
+    for other, text in (bad | odd | none).items():
         (folder / other).write_text(text)
     (folder / "latin.1.json").write_bytes(b'{"\xff": 1}')
     outside = tmp_path / "outside"
@@ -280,7 +287,8 @@ def test_hostile_trajectories_are_text_and_stay_within_the_run(
     searcher.index_now(everything)
     answer = ask(searcher, "zebrafish kind:question")
     assert answer.progress.unreadable == len(bad) + 1
-    assert answer.progress.done == answer.progress.total == before.total + len(bad) + 2
+    assert answer.progress.done == answer.progress.total == before.total + len(bad | odd) + 2
+    assert [hit.kind for hit in hits(searcher, "quokka")] == ["rubric"]
     [[hit]] = [group.hits for group in answer.groups]
     assert "<script>alert(1)</script>" in hit.snippet.text
     assert hit.paper == "h/../<b>"

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from analysis.web.library import Shelf
-from inner_agent.calls import Usage, together
+from inner_agent.calls import Usage
 from metaopt.history import HistoryEntry
 from metaopt.optimism import Figure as Told
 from metaopt.optimism import rerun, sealed
@@ -103,7 +103,7 @@ def overview(record: RunRecord) -> Overview:
 def spending_rows(shelf: Shelf) -> list[tuple[str, Usage]]:
     """What each role used, and all of them."""
     used = shelf.used()
-    return [*sorted(used.items()), ("all", together(used.values()))]
+    return [*sorted(used.items()), ("all", sum(used.values(), Usage()))]
 
 
 def summaries(record: RunRecord) -> dict[int, str]:

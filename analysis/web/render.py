@@ -41,7 +41,7 @@ def render(template: str, **context: Any) -> str:
 
 def percent(share: float | None, digits: int = 0) -> str:
     """A fraction in percent; a dash for none."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def as_json(data: Any) -> str:

@@ -2,11 +2,10 @@
 
 import errno
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
+from analysis.inside import read_inside
 from metaopt.rollouts import trajectory_path
 
 MAX_BYTES = 50 * 2**20
@@ -23,36 +22,16 @@ def read_trajectory(folder: Path, candidate: int, part: str, iteration: int, pap
     """
     where = trajectory_path(Path(), iteration, candidate, part, paper)
     try:
-        data = _read(folder, where)
+        data = read_inside(folder, where, MAX_BYTES)
     except FileNotFoundError:
         raise NoTrajectory(f"{where} isn't there: somebody removed it") from None
     except OSError as e:
         link = e.errno == errno.ELOOP
         why = "is a symbolic link" if link else f"can't be read ({e.strerror})"
         raise NoTrajectory(f"{where} {why}") from None
+    except ValueError as e:
+        raise NoTrajectory(f"{where} {e}") from None
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as e:
         raise NoTrajectory(f"{where} isn't JSON ({str(e)[:200]})") from None
-
-
-def _read(folder: Path, where: Path) -> bytes:
-    """Go down folder by folder, so that none of them can be a link when it counts."""
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for name in where.parts[:-1]:
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
-            os.close(place)
-            place = inner
-        # Not blocking: a named pipe would never answer.
-        file = os.open(where.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
-    finally:
-        os.close(place)
-    with open(file, "rb") as opened:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
-            raise NoTrajectory(f"{where} isn't a plain file")
-        if found.st_size > MAX_BYTES:
-            size = f"{found.st_size / 2**20:.0f} MB, more than {MAX_BYTES / 2**20:.0f} MB"
-            raise NoTrajectory(f"{where} is too large to be shown ({size})")
-        return opened.read()
