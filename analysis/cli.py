@@ -221,7 +221,7 @@ def report(
         Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+        int, typer.Option(min=0, help="In HTML: so many papers of the best, told in full.")
     ] = 10,
     papers: Annotated[
         list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
