@@ -249,7 +249,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="Hits of each kind.")] = 3,
 ) -> None:
     """Find words in a run: summaries, diffs, diagnoses, questions, answers, judge's reasons."""
-    from analysis.search_text import search_run
+    from analysis.search.told import search_run
 
     print(search_run(run, " ".join(words), limit))
 

@@ -167,6 +167,8 @@ def scroll_through(page: Watched) -> None:
     for chart in page.page.locator("[data-chart]").all():
         expect(chart).to_have_attribute("data-drawn", "yes")
     expect(page.page.locator(".wait")).to_have_count(0)
+    # The plotting library's own way of sending a chart elsewhere.
+    expect(page.page.get_by_role("button", name=re.compile("Share|cloud", re.I))).to_have_count(0)
 
 
 def test_all_is_reached_by_keyboard(at: str, page: Watched) -> None:
@@ -177,10 +179,14 @@ def test_all_is_reached_by_keyboard(at: str, page: Watched) -> None:
     tab.keyboard.press("Tab")
     assert tab.evaluate(focused) == "Skip to the content"
     tab.keyboard.press("Enter")
-    for _ in range(40):
+    tab.keyboard.press("Tab")
+    assert tab.evaluate(focused).startswith("Skip the charts")
+    tab.keyboard.press("Enter")
+    place = ""
+    for _ in range(3):  # what scrolls, then the newest iteration
         tab.keyboard.press("Tab")
         place = tab.evaluate("document.activeElement.getAttribute('href')") or ""
-        if re.search(r"/candidates/\d+$", place):
+        if place:
             break
     assert re.search(r"/candidates/12$", place)
     outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")

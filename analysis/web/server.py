@@ -18,8 +18,8 @@ from aiohttp import web
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
-from analysis.search import MOST_HITS, ON_PAGE, Searchers
-from analysis.search_query import parse
+from analysis.search.query import parse
+from analysis.search.searcher import MOST_HITS, ON_PAGE, Searchers
 from analysis.web import charts
 from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules

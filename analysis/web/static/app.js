@@ -2,7 +2,10 @@
 // No page needs it to be read: every chart has a table or links beside it.
 
 const FOLLOW_MS = 2000;
-const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const config = {
+  responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+  showSendToCloud: false, plotlyServerURL: "", // its "Share chart" would upload the run's figures
+};
 
 const library = new Promise((resolve) => {
   if (window.Plotly) resolve(window.Plotly);
