@@ -52,8 +52,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B [C ...]",
-            help="baseline, a .diff, a folder, a branch or commit, or RUN:CANDIDATE; A is what the"
-            " others are compared with.",
+            help="baseline, a .diff, classic:NAME, a folder, a branch or commit, or RUN:CANDIDATE;"
+            " A is what the others are compared with.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The comparison's folder.")],
