@@ -26,8 +26,8 @@ const drawn = new WeakMap(); // by element: the numbers that it shows
 
 function goTo(event) {
   const address = event.points[0]?.customdata;
-  // Only our own pages: an address of ours begins with / or #.
-  if (typeof address === "string" && /^[/#]/.test(address)) window.location.assign(address);
+  // Only our own pages: an address of ours begins with one / or with #.
+  if (typeof address === "string" && /^(\/(?!\/)|#)/.test(address)) window.location.assign(address);
 }
 
 async function draw(element) {
