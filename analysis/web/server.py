@@ -7,6 +7,7 @@ have its own name lead here).
 """
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from git.exc import GitError
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
@@ -31,7 +34,8 @@ from analysis.web.render import FOLDER, as_json, plotting_script, render
 from analysis.web.search import search_page
 from inner_agent.errors import UserError
 from metaopt.optimism import meter
-from metaopt.runs import Row, run_row
+from metaopt.runs import DAMAGED, Row, row_or_why
+from metaopt.text import one_line
 from metaopt.validations import validations
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -85,6 +89,10 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
         response.headers.update({k: v for k, v in e.headers.items() if k in ("Location", "Allow")})
     except UserError as e:
         response = _message(404, "Not here", str(e))
+    except (*DAMAGED, GitError) as e:
+        told = f"This can't be made of the run's files; is one damaged?  {type(e).__name__}: {e}"
+        print(f"{request.path}: {one_line(told, 300)}", file=sys.stderr, flush=True)
+        response = _message(500, "Can't be read", told)
     response.headers.update(HEADERS)
     return response
 
@@ -129,7 +137,7 @@ async def _runs(request: web.Request) -> web.StreamResponse:
 
 
 def _run_row(shelf: Shelf) -> tuple[str, Row]:
-    return ServerLinks(shelf.name).overview(), run_row(shelf.name, shelf.record())
+    return ServerLinks(shelf.name).overview(), row_or_why(shelf.name, shelf.folder, shelf.record)
 
 
 async def _overview(request: web.Request) -> web.StreamResponse:
@@ -303,6 +311,11 @@ def view_runs(folders: Sequence[Path], host: str, port: int) -> None:
         asyncio.run(serve(known, host, port, started))
 
 
+def _of_ours(record: logging.LogRecord) -> bool:
+    """Is it this server's fault?  A request that can't be read is answered, and that is all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 async def serve(
     shelves: Mapping[str, Shelf], host: str, port: int, started: Callable[[str], None]
 ) -> None:
@@ -311,6 +324,7 @@ async def serve(
     Raises ``UserError`` when the port is taken.
     """
     plotting_script()
+    logging.getLogger("aiohttp.server").addFilter(_of_ours)
     os.nice(10)  # a run on this machine comes first
     runner = web.AppRunner(application(shelves), access_log=None)
     await runner.setup()

@@ -50,7 +50,10 @@ async function draw(element) {
 
 async function bring(element) {
   const answer = await fetch(element.dataset.fragment);
-  if (!answer.ok) return;
+  if (!answer.ok) {
+    element.querySelector(".wait").textContent = "can't be shown: a file of the run is missing or damaged";
+    return;
+  }
   // Made by our own templates, which escape what models wrote; scripts in it don't run.
   const made = new DOMParser().parseFromString(await answer.text(), "text/html");
   element.replaceChildren(...made.body.childNodes);
