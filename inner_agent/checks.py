@@ -263,26 +263,42 @@ def own_words(question: str, paper: str) -> str:
     return " ".join(own if len(own) >= OWN_WORDS else words)
 
 
-def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
-    """Ids of the papers whose question is also another paper's, or nearly so.
+class Repeats:
+    """Questions that come one by one; ``same`` are the papers whose question is also another's.
 
-    ``questions`` are ``own_words`` by paper id; two are the same when the Jaccard similarity of
-    their word shingles passes ``limit``.  All of them are named: a question that fits two papers
-    is neither's.
+    Two questions are the same when the Jaccard similarity of their word shingles passes ``limit``.
+    All their papers are named: a question that fits two papers is neither's.  The order in which
+    they come makes no difference.
     """
-    shingles = {paper: _shingles(text) for paper, text in questions.items() if text}
-    count = Counter(s for found in shingles.values() for s in found)
-    places: dict[str, list[str]] = defaultdict(list)
-    same: set[str] = set()
-    for paper, mine in sorted(shingles.items()):
-        # Two sets that are alike share one of their rarest: only those are looked up.
-        rarest = sorted(mine, key=lambda s: (count[s], s))[: int(len(mine) * (1 - limit)) + 1]
-        for other in {p for s in rarest for p in places[s]}:
-            if _jaccard(mine, shingles[other]) > limit:
-                same |= {paper, other}
-        for s in rarest:
-            places[s].append(paper)
-    return same
+
+    def __init__(self, limit: float) -> None:
+        self.same: set[str] = set()
+        self._limit = limit
+        self._shingles: dict[str, frozenset[str]] = {}
+        self._places: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, paper: str, question: str) -> None:
+        """One more question, as ``own_words`` gives it; an empty one is no question."""
+        if not question:
+            return
+        mine = self._shingles[paper] = _shingles(question)
+        # In any one order, two sets that are alike share one of their first: only those are looked
+        # up.  Long words are rare ones, so few papers lie at a place.
+        first = sorted(mine, key=lambda s: (-len(s), s))[: int(len(mine) * (1 - self._limit)) + 1]
+        for other in {p for s in first for p in self._places[s]}:
+            if _jaccard(mine, self._shingles[other]) > self._limit:
+                self.same |= {paper, other}
+        for s in first:
+            self._places[s].append(paper)
+
+
+def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
+    """Ids of the papers whose question is also another paper's, or nearly so, as ``Repeats`` has
+    it; ``questions`` are ``own_words`` by paper id."""
+    repeats = Repeats(limit)
+    for paper, question in questions.items():
+        repeats.add(paper, question)
+    return repeats.same
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
