@@ -127,6 +127,16 @@ def outcome_text(entry: HistoryEntry) -> str:
     return entry.decision.replace("rejected", "stopped") if entry.stopped else entry.decision
 
 
+def rates_text(record: RunRecord, entry: HistoryEntry) -> str:
+    """What an outcome rests on: the parent's rate, and the mutant's; empty where none is known."""
+    if entry.parent_rate is None or entry.mutant_rate is None:
+        return ""
+    rates = f"{entry.parent_rate:.0%} -> {_score(record, entry)}"
+    if policy_of(record.config.search).spending.rerun_parent:
+        return f"parent {rates} on the same papers"
+    return f"parent held to be at {rates}"
+
+
 def _score(record: RunRecord, entry: HistoryEntry) -> str:
     """The mutant's rate; its passes and papers where it was stopped, for no rate is in so few."""
     if entry.mutant_rate is None:
@@ -267,8 +277,8 @@ def _spending(spent: dict[str, Usage]) -> str:
     table = grid("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
     for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]:
         table.add_row(
-            role, f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
-            amount(u.completion_tokens), dollars(u.usd),
+            role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens),
+            amount(u.cached_tokens), amount(u.completion_tokens), dollars(u.usd),
         )  # fmt: skip
     return render(table)
 

@@ -77,7 +77,7 @@ def _section(group: Group, typed: str, answer: Answer, links: Links) -> Section:
 
 def _row(hit: Hit, links: Links) -> Row:
     if hit.paper:
-        href = links.paper(hit.candidate or 0, hit.part, hit.iteration, hit.paper) + _anchor(hit)
+        href = links.paper(hit.candidate or 0, hit.part, hit.iteration, hit.paper, _section_of(hit))
         name = hit.title or hit.paper
     elif hit.candidate is None:
         href, name = links.overview(), "The run"
@@ -87,13 +87,13 @@ def _row(hit: Hit, links: Links) -> Row:
     return Row(href, name, hit.place, list(_pieces(hit.snippet)))
 
 
-def _anchor(hit: Hit) -> str:
+def _section_of(hit: Hit) -> str:
     """The section of a storyboard's page that a hit stands in."""
     if hit.kind == "audit":
-        return "#paper-audit"
+        return "audit"
     if "fresh" in hit.field.split():
-        return "#paper-fresh"
-    return f"#paper-round-{hit.round}" if hit.round else ""
+        return "fresh"
+    return f"round-{hit.round}" if hit.round else ""
 
 
 def _pieces(snippet: Snippet) -> Iterator[tuple[bool, str]]:
