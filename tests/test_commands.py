@@ -196,10 +196,10 @@ def test_status_says_what_a_colleague_asks_first(
     assert page[0] == "my run   SIMULATED: says nothing about real models"
     assert re.fullmatch(r"state       stopped \d+ s ago \(it left no word why\)", page[1])
     assert "3 of 4 decided: 1 accepted, 1 rejected, 1 failed (implementer 1)" in out
-    assert "25.0% [5% to 70%] in 1 run x 4 papers" in rows["baseline"]
+    assert "25.0% [5% to 70%] in 1 run × 4 papers" in rows["baseline"]
     # 5 of 8 papers in two runs, drawn towards the baseline's 25 %.
     assert "candidate 1: 62.5%" in rows["best"]
-    assert "in 2 runs x 4 papers" in rows["best"]
+    assert "in 2 runs × 4 papers" in rows["best"]
     assert re.search(r"\b(2[6-9]|[345]\d)\.\d% shrunk towards its relatives'; 1: calls", page[5])
     assert re.search(r"1 of 2 accepted; luck alone would let in 0\.\d ± 0\.\d$", rows["luck"])
     assert "iteration 3, parent 1: failed: no change" in rows["last"]
@@ -455,7 +455,17 @@ def test_show_analysis_puts_the_prediction_beside_what_was_measured(
         (["show", "RUN", "baseline", "--diff"], "differs from nothing"),
         (["show", "RUN", "4", "--analysis"], "has no analysis"),
         (["show", "RUN", "--diff"], "of which candidate?"),
-        (["status", "RUN/trees"], "not a run's folder"),
+        *[
+            ([c, "RUN/trees", *more], "not a run's folder (no run.db); metaopt runs lists")
+            for c, *more in (
+                ["status"],
+                ["show"],
+                ["view"],
+                ["report"],
+                ["search", "word"],
+                ["plot", "--out", "x.png"],
+            )
+        ],
         (["plot", "RUN", "--out", "x.gif"], "write it as one of .pdf, .png, .svg"),
         (["plot", "RUN", "--out", "x.png", "--data", "x.txt"], "write it as one of .csv"),
         (["plot", "RUN", "--out", "RUN/nowhere/x.png"], "no folder"),

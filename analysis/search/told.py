@@ -42,7 +42,7 @@ def _index(searcher: Searcher) -> None:
         now = time.monotonic()
         if now - printed >= every or (on_terminal and printed > began and done == total):
             printed = now
-            line = f"indexed {done:,} of {total:,} papers (Ctrl-C: search those)"
+            line = f"indexed {done:,} of {total:,} trajectories (Ctrl-C: search those)"
             print(line, end="\r" if on_terminal else "\n", file=sys.stderr, flush=True)
         return True
 

@@ -11,7 +11,7 @@ from analysis.course import Point, course
 from analysis.spending import Ledger, Spent, spending
 from inner_agent.calls import Usage
 from inner_agent.errors import UserError
-from metaopt.record import RunRecord, open_record, running_process
+from metaopt.record import RunRecord, database_of, open_record, running_process
 from metaopt.store import Store
 
 
@@ -29,7 +29,7 @@ class Shelf:
 
     def version(self) -> int:
         """Counts up whenever an event is recorded; cheap.  Raises ``UserError``."""
-        path = self.folder / "run.db"
+        path = database_of(self.folder)
         try:
             with closing(Store(path, readonly=True)) as store:
                 return store.last_event()
