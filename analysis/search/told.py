@@ -54,8 +54,8 @@ def _index(searcher: Searcher) -> None:
 
 def _lines(answer: Answer, run: Path) -> Iterator[str]:
     yield from map(clean, answer.notes)
-    if not answer.query.match:
-        yield "nothing to look for: a search needs a word, that is letters or digits"
+    if not answer.query.asks:
+        yield "nothing to look for: a search needs a word (letters or digits) or a filter"
         return
     yield f"{several(answer.count, 'hit')}. {covered(answer.progress)}"
     for group in answer.groups:
