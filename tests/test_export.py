@@ -181,6 +181,9 @@ def test_columns_that_are_empty_at_first_are_what_they_are_later(
     write_lines(mine, lines)
     out = mine.parent / "out"
     assert export(mine, out, "jsonl", "--shard", "2", "--test", "0") == 0
+    for path in (out / "data").iterdir():
+        for text in path.read_text().splitlines():
+            assert list(json.loads(text)) == list(format_of("jsonl", "reference").columns)
     rows = list(load(out)["train"])
     assert rows[-1]["reasoning_skills"] == lines[-1]["reasoning_skills"] != []
 
@@ -219,6 +222,7 @@ def test_an_earlier_exports_split_holds_for_more_data(
         return {row.split(",")[0]: row.split(",")[-2] for row in rows}
 
     assert parts(first).items() <= parts(second).items()
+    assert "Held out: as in an earlier export (2 items)" in (second / "README.md").read_text()
     assert export(made, mine.parent / "third", "jsonl", "--keep-split", str(made)) == 2
     given = ["--keep-split", str(first), "--seed", "1"]
     assert export(made, mine.parent / "third", "jsonl", *given) == 2
@@ -250,6 +254,26 @@ def test_items_without_a_licence_are_left_out_unless_allowed(
     write_lines(mine, lines[:2])
     assert export(mine, mine.parent / "none", "jsonl") == 2
     assert export(mine, mine.parent / "none", "jsonl", "--allow", "nobody") == 2
+
+
+def test_no_text_is_trained_on_and_held_out(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same file may have two ids."""
+    lines = read_lines(mine)
+    first = lines[0]["paper"]
+    split = make_split({line["paper"]["id"]: 1 for line in lines}, Wanted(None, 0))
+    other = next(
+        line["paper"]
+        for line in lines
+        if split.part(line["paper"]["id"]) != split.part(first["id"])
+    )
+    other["sha256"] = first["sha256"]
+    write_lines(mine, lines)
+    assert export(mine, mine.parent / "out", "jsonl") == 0
+    [held] = [p["id"] for p in (first, other) if split.part(p["id"]) == "test"]
+    assert f"1 item, as the same text is trained on under another id: {held}" in (
+        capsys.readouterr().out
+    )
+    assert held not in (mine.parent / "out/SOURCES.csv").read_text()
 
 
 def test_two_data_sets_are_one_without_what_both_have(

@@ -217,7 +217,7 @@ def _use(card: Card) -> list[str]:
             " prompt stops the training or is left out. The longest one here has"
             f" {card.longest_prompt:,} characters: {tokens:,} tokens should do; your tokenizer"
             " knows better.",
-            _code("bash", _VERL.format(tokens=tokens)),
+            _code("bash", _VERL.format(tokens=tokens, held=card.written[-1].part)),
         ]
     return lines
 
@@ -249,7 +249,7 @@ trainer = GRPOTrainer(
 _VERL = """\
 python3 -m verl.trainer.main_ppo \\
     data.train_files="[$(ls FOLDER/data/train-*.parquet | paste -sd,)]" \\
-    data.val_files="[$(ls FOLDER/data/test-*.parquet | paste -sd,)]" \\
+    data.val_files="[$(ls FOLDER/data/{held}-*.parquet | paste -sd,)]" \\
     data.max_prompt_length={tokens} \\
     custom_reward_function.path=FOLDER/rubric_reward.py \\
     custom_reward_function.name=compute_score

@@ -35,6 +35,7 @@ from inner_agent.errors import UserError
 PARTS = ("train", "test")
 UNLICENSED = "their paper has no licence"
 REPEATED = "the same item is in an earlier data set"
+TRAINED = "the same text is trained on under another id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Wish:
     shard: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The split, and the texts (sha256) in its train part."""
+
+    split: Split
+    trained: frozenset[str]
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the items: left out (by reason, the papers), and the papers written."""
@@ -66,6 +75,14 @@ class Tally:
         """Count an item that isn't written."""
         self.left_out.setdefault(why, Counter())[paper] += 1
 
+    def take(self, number: int, entry: Entry, part: str) -> None:
+        """Count an item of data set ``number`` that is written to ``part``."""
+        paper = entry.line.paper
+        new = Source(paper.title, paper.licence, paper.sha256, part)
+        self.sources.setdefault(paper.id, new).items += 1
+        self.items[number] += 1
+        self.longest_prompt = max(self.longest_prompt, len(prompt_text(entry)))
+
 
 def export(folders: Sequence[Path], out: Path, wish: Wish) -> str:
     """Write the data sets to ``out``; returns a summary.
@@ -78,16 +95,16 @@ def export(folders: Sequence[Path], out: Path, wish: Wish) -> str:
     if os.path.lexists(out):
         raise UserError(f"{out}: is there already; give another --out, or remove it")
     data = _open_all(folders)
-    split = _split(data, wish)
+    division = _divide(data, wish)
     tally = Tally()
     with _aside(out) as part:
-        written = _write_rows(part / "data", data, form, split, wish, tally)
+        written = _write_rows(part / "data", data, form, division, wish, tally)
         card = Card(
-            wish.format, wish.name, form, data, split, written, tally.sources, tally.left_out,
-            tally.items, tally.longest_prompt,
+            wish.format, wish.name, form, data, division.split, written, tally.sources,
+            tally.left_out, tally.items, tally.longest_prompt,
         )  # fmt: skip
         write_card(card, part)
-        _write(part / FILE, json.dumps(split.model_dump(), indent=1) + "\n")
+        _write(part / FILE, json.dumps(division.split.model_dump(), indent=1) + "\n")
         if form.rewards:
             _write_reward(part, data)
     return summary(card, out)
@@ -123,7 +140,7 @@ def _chosen(data: Sequence[DataSet], wish: Wish, tally: Tally) -> Iterator[tuple
                 yield number, entry
 
 
-def _split(data: Sequence[DataSet], wish: Wish) -> Split:
+def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
     """Check everything, and draw the split.  Raises ``UserError``."""
     tally, items, texts = Tally(), Counter[str](), dict[str, str]()
     for _, entry in _chosen(data, wish, tally):
@@ -141,48 +158,33 @@ def _split(data: Sequence[DataSet], wish: Wish) -> Split:
         if next(entries(one), None) is None:
             raise UserError(f"{one.folder}: no item in items.jsonl; go on with metaopt generate")
     split = read_split(wish.keep) if wish.keep else make_split(items, wish.wanted)
-    _refuse_leaks(texts, split)
-    if all(split.part(paper) == "test" for paper in items):
+    trained = frozenset(text for paper, text in texts.items() if split.part(paper) == "train")
+    if not trained:
         raise UserError(
             f"{data[0].folder}: all {sum(items.values())} items are held out, none is left to"
             " train on; give a lower --test, or another --seed"
         )
-    return split
-
-
-def _refuse_leaks(texts: dict[str, str], split: Split) -> None:
-    """The same text under two ids would be trained on and held out."""
-    parts: dict[str, str] = {}
-    for paper, sha256 in texts.items():
-        twin = parts.setdefault(sha256, paper)
-        if split.part(twin) != split.part(paper):
-            raise UserError(
-                f"{twin!r} and {paper!r} are the same text, and would be on both sides of the"
-                " split; give --test 0, or another --seed"
-            )
+    return Division(split, trained)
 
 
 def _write_rows(
-    folder: Path, data: Sequence[DataSet], form: Format, split: Split, wish: Wish, tally: Tally
-) -> list[Written]:
+    folder: Path, data: Sequence[DataSet], form: Format, division: Division, wish: Wish,
+    tally: Tally,
+) -> list[Written]:  # fmt: skip
     folder.mkdir()
     parts = {name: Part(folder, name, form, wish.shard) for name in PARTS}
     try:
         for number, entry in _chosen(data, wish, tally):
-            paper = entry.line.paper
-            name = split.part(paper.id)
+            name = division.split.part(entry.line.paper.id)
             try:
+                if name == "test" and entry.line.paper.sha256 in division.trained:
+                    raise LeftOut(TRAINED)
                 row = form.row(entry, Place(name, parts[name].rows))
             except LeftOut as e:
-                tally.leave_out(str(e), paper.id)
+                tally.leave_out(str(e), entry.line.paper.id)
                 continue
             parts[name].add(row)
-            found = tally.sources.setdefault(
-                paper.id, Source(paper.title, paper.licence, paper.sha256, name)
-            )
-            found.items += 1
-            tally.items[number] += 1
-            tally.longest_prompt = max(tally.longest_prompt, len(prompt_text(entry)))
+            tally.take(number, entry, name)
         if not parts["train"].rows:
             raise UserError(f"{data[0].folder}: no item has a row in --format {wish.format}")
     except BaseException:

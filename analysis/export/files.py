@@ -9,7 +9,9 @@ from typing import Any
 from analysis.export.columns import arrow_schema, load_pyarrow
 from analysis.export.formats import Format, Row
 
-BATCH = 64  # rows that are in memory at a time, and a row group of a Parquet file
+# What is in memory at a time, and a row group of a Parquet file:
+BATCH_ROWS = 256
+BATCH_CHARS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Part:
         self.rows = 0
         self._folder, self._name, self._form, self._shard = folder, name, form, shard
         self._batch: list[Row] = []
+        self._chars = 0  # of text in it
         self._bytes = 0
         self._paths: list[Path] = []
         self._file: Any = None
@@ -38,10 +41,11 @@ class Part:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; its columns are put into the format's order."""
         self._batch.append({name: row[name] for name in self._form.columns})
+        self._chars += _chars(row)
         self.rows += 1
         self._in_file += 1
         full = self._in_file == self._shard
-        if full or len(self._batch) == BATCH:
+        if full or len(self._batch) == BATCH_ROWS or self._chars > BATCH_CHARS:
             self._flush()
         if full:
             self._end_file()
@@ -78,6 +82,7 @@ class Part:
             self._file.write_batch(batch)
             self._bytes += batch.nbytes
         self._batch.clear()
+        self._chars = 0
 
     def _open(self) -> Any:
         path = self._folder / f"{self._name}-{len(self._paths):05d}.part"
@@ -91,3 +96,10 @@ class Part:
         if self._file is not None:
             self._file.close()
         self._file, self._in_file = None, 0
+
+
+def _chars(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    inner = value.values() if isinstance(value, Mapping) else value
+    return sum(map(_chars, inner)) if isinstance(value, Mapping | list) else 0

@@ -170,22 +170,7 @@ def _judge() -> dict[str, Any]:
 
 def _ask(asked: list[dict[str, str]], qa_id: str) -> str:
     """The judge's reply.  Raises ``JudgeFailed`` when there is none after ``CALLS`` requests."""
-    judge, base = _judge(), os.environ.get("JUDGE_BASE_URL", "")
-    if not base:
-        raise JudgeFailed("set JUDGE_BASE_URL to the judge's OpenAI-compatible endpoint")
-    body = {
-        "model": os.environ.get("JUDGE_MODEL") or judge["model"],
-        "messages": asked,
-        "temperature": judge["temperature"],
-        "max_tokens": judge["max_tokens"],
-    }
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("JUDGE_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(
-        f"{base.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers
-    )
-    problem = ""
+    request, problem = _request(asked), ""
     for n in range(CALLS):
         if n:
             time.sleep(2 ** (n - 1))
@@ -199,4 +184,21 @@ def _ask(asked: list[dict[str, str]], qa_id: str) -> str:
                 break  # asking again won't help
         except (OSError, ValueError, KeyError, IndexError, TypeError) as e:
             problem = f"{type(e).__name__}: {e}"
-    raise JudgeFailed(f"{base}: no verdict on {qa_id} ({problem})")
+    raise JudgeFailed(f"{request.full_url}: no verdict on {qa_id} ({problem})")
+
+
+def _request(asked: list[dict[str, str]]) -> urllib.request.Request:
+    judge, base = _judge(), os.environ.get("JUDGE_BASE_URL", "")
+    if not base:
+        raise JudgeFailed("set JUDGE_BASE_URL to the judge's OpenAI-compatible endpoint")
+    body = {
+        "model": os.environ.get("JUDGE_MODEL") or judge["model"],
+        "messages": asked,
+        "temperature": judge["temperature"],
+        "max_tokens": judge["max_tokens"],
+    }
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get("JUDGE_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    url = f"{base.rstrip('/')}/chat/completions"
+    return urllib.request.Request(url, json.dumps(body).encode(), headers)

@@ -18,6 +18,7 @@ from metaopt.text import several
 HELD_OUT = 100  # items, where there are enough (Autodata holds out as many)
 SHARE = "3" * 64  # a fifth of all hashes lie below
 FILE = "split.json"
+KEPT = "as in an earlier export"
 
 
 class Split(BaseModel):
@@ -66,10 +67,12 @@ def read_split(export: Path) -> Split:
     """The split of an earlier export.  Raises ``UserError``."""
     path = export / FILE
     try:
-        return Split.model_validate(strict_json.loads(path.read_bytes()))
+        split = Split.model_validate(strict_json.loads(path.read_bytes()))
     except OSError as e:
         raise UserError(
             f"{path}: can't be read ({e.strerror}); name the folder of an earlier export"
         ) from None
     except (strict_json.JSONRefused, ValidationError):
         raise UserError(f"{path}: not the split of an export; name another folder") from None
+    rule = f"{KEPT} ({split.rule})"
+    return split if split.rule.startswith(KEPT) else split.model_copy(update={"rule": rule})
