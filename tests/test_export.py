@@ -281,6 +281,7 @@ def test_two_data_sets_are_one_without_what_both_have(
 ) -> None:
     lines = read_lines(mine)
     lines[0]["question"] += " And why?"
+    lines[0]["paper"]["licence"] = "CC-BY-NC-4.0"
     write_lines(mine, lines)
     out = mine.parent / "out"
     given = ["export", str(made), str(mine), "--out", str(out), "--format", "jsonl"]
@@ -288,6 +289,8 @@ def test_two_data_sets_are_one_without_what_both_have(
     said = capsys.readouterr().out
     assert f"{len(lines) + 1} items of {len(lines)} papers" in said
     assert f"{len(lines) - 1} items, as the same item is in an earlier data set" in said
+    assert f"CC0-1.0 {len(lines)}, CC-BY-NC-4.0 1" in said
+    assert 'license: "other"' in (out / "README.md").read_text()
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.export.columns import card_features, shown, yaml
-from analysis.export.dataset import DataSet
+from analysis.export.dataset import DataSet, PaperOf
 from analysis.export.files import Written
 from analysis.export.formats import Format
 from analysis.export.splits import HELD_OUT, Split
@@ -45,11 +45,8 @@ TASKS = {
 
 @dataclass(slots=True)
 class Source:
-    """A source paper, its part of the split, and how many items are about it."""
+    """What became of a source paper: its part of the split, and how many items are about it."""
 
-    title: str
-    licence: str
-    sha256: str
     part: str
     items: int = 0
 
@@ -64,7 +61,7 @@ class Card:
     data: Sequence[DataSet]
     split: Split
     written: Sequence[Written]
-    sources: Mapping[str, Source]
+    sources: Mapping[PaperOf, Source]
     left_out: Mapping[str, Counter[str]]
     items: Counter[int]
     longest_prompt: int
@@ -78,9 +75,14 @@ class Card:
     def licences(self) -> Counter[str]:
         """Items by the licence of their paper; the empty one is none."""
         found = Counter[str]()
-        for source in self.sources.values():
-            found[source.licence] += source.items
+        for paper, source in self.sources.items():
+            found[paper.licence] += source.items
         return found
+
+    @property
+    def papers(self) -> int:
+        """How many source papers; one may have other licences, or texts, in other data sets."""
+        return len({paper.id for paper in self.sources})
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -91,15 +93,16 @@ def write_card(card: Card, folder: Path) -> None:
     with open(folder / SOURCES, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["paper_id", "title", "licence", "sha256", "part", "items"])
-        for paper, s in sorted(card.sources.items()):
-            table.writerow([paper, s.title, s.licence, s.sha256, s.part, s.items])
+        for paper, source in sorted(card.sources.items(), key=lambda pair: pair[0].id):
+            row = [paper.id, paper.title, paper.licence, paper.sha256, source.part, source.items]
+            table.writerow(row)
 
 
 def summary(card: Card, out: Path) -> str:
     """What was written and what wasn't, for a terminal."""
     rows = sum(w.rows for w in card.written)
     pairs = [
-        ("written", f"{several(rows, 'item')} of {several(len(card.sources), 'paper')},"
+        ("written", f"{several(rows, 'item')} of {several(card.papers, 'paper')},"
                     f" {card.format}, in {out}"),
         ("split", ", ".join(f"{w.part} {w.rows:,}" for w in card.written) + _why_so_few(card)),
         ("licences", ", ".join(f"{one_line(name) or 'none'} {n:,}"
@@ -305,7 +308,7 @@ def _models(data: DataSet) -> list[list[str]]:
 
 
 def _licences(card: Card) -> list[str]:
-    papers_of = Counter(source.licence for source in card.sources.values())
+    papers_of = Counter(paper.licence for paper in card.sources)
     rows = [
         [name or "none given", f"{papers:,}", f"{card.licences[name]:,}"]
         for name, papers in papers_of.most_common()

@@ -17,7 +17,7 @@ from typing import Any
 from analysis.export import rubric_reward
 from analysis.export.card import Card, Source, summary, write_card
 from analysis.export.columns import load_pyarrow
-from analysis.export.dataset import DataSet, Entry, entries, open_dataset
+from analysis.export.dataset import DataSet, Entry, PaperOf, entries, open_dataset
 from analysis.export.files import Part, Written
 from analysis.export.formats import (
     Format,
@@ -67,7 +67,7 @@ class Tally:
     """What became of the items: left out (by reason, the papers), and the papers written."""
 
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[PaperOf, Source] = field(default_factory=dict)
     items: Counter[int] = field(default_factory=Counter)  # by the number of the data set
     longest_prompt: int = 0
 
@@ -77,9 +77,7 @@ class Tally:
 
     def take(self, number: int, entry: Entry, part: str) -> None:
         """Count an item of data set ``number`` that is written to ``part``."""
-        paper = entry.line.paper
-        new = Source(paper.title, paper.licence, paper.sha256, part)
-        self.sources.setdefault(paper.id, new).items += 1
+        self.sources.setdefault(entry.line.paper, Source(part)).items += 1
         self.items[number] += 1
         self.longest_prompt = max(self.longest_prompt, len(prompt_text(entry)))
 
@@ -142,10 +140,10 @@ def _chosen(data: Sequence[DataSet], wish: Wish, tally: Tally) -> Iterator[tuple
 
 def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
     """Check everything, and draw the split.  Raises ``UserError``."""
-    tally, items, texts = Tally(), Counter[str](), dict[str, str]()
+    tally, items, texts = Tally(), Counter[str](), set[tuple[str, str]]()
     for _, entry in _chosen(data, wish, tally):
         items[entry.line.paper.id] += 1
-        texts[entry.line.paper.id] = entry.line.paper.sha256
+        texts.add((entry.line.paper.id, entry.line.paper.sha256))
     refused = tally.left_out.get(UNLICENSED, Counter())
     if unknown := sorted(set(wish.allowed) - items.keys()):
         raise UserError(f"--allow {unknown[0]}: no item is about a paper of that id")
@@ -158,7 +156,7 @@ def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
         if next(entries(one), None) is None:
             raise UserError(f"{one.folder}: no item in items.jsonl; go on with metaopt generate")
     split = read_split(wish.keep) if wish.keep else make_split(items, wish.wanted)
-    trained = frozenset(text for paper, text in texts.items() if split.part(paper) == "train")
+    trained = frozenset(text for paper, text in texts if split.part(paper) == "train")
     if not trained:
         raise UserError(
             f"{data[0].folder}: all {sum(items.values())} items are held out, none is left to"
