@@ -241,6 +241,51 @@ def report(
 
 
 @app.command()
+def export(
+    datasets: Annotated[
+        list[Path], typer.Argument(metavar="DATA [DATA ...]", help="Folders of metaopt generate.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="jsonl, parquet, hf, sft, dpo, trl (GRPO) or verl."),
+    ],
+    test: Annotated[
+        int | None,
+        typer.Option(min=0, help="Items to hold out; a fifth of the papers, 100 items at most."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split; 0.")] = None,
+    keep_split: Annotated[
+        Path | None, typer.Option(help="An earlier export: papers stay on the side they are on.")
+    ] = None,
+    completion: Annotated[
+        str, typer.Option(help="sft: the reference answer, or the best strong answer (strong).")
+    ] = "reference",
+    allow_unlicensed: Annotated[
+        bool, typer.Option("--allow-unlicensed", help="Items of papers without a licence too.")
+    ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PAPER", help="Items of this paper without a licence; repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The data set's name on its card.")] = "",
+    shard: Annotated[int, typer.Option(min=1, help="Rows in a file at most.")] = 10_000,
+) -> None:
+    """Data sets into the form that trainers read, with a card, a split and licences."""
+    from analysis.export.export import Wish
+    from analysis.export.export import export as write
+    from analysis.export.splits import Wanted
+
+    if keep_split is not None and (test, seed) != (None, None):
+        raise UserError("--keep-split has the split: leave out --test and --seed")
+    wish = Wish(
+        form, Wanted(test, seed or 0), keep_split, completion, allow_unlicensed, allow or (), name,
+        shard,
+    )  # fmt: skip
+    print(write(datasets, out, wish))
+
+
+@app.command()
 def search(
     run: RunArg,
     words: Annotated[
