@@ -30,7 +30,7 @@ A run:          run, runs (all there are), status, show, checkout,
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
                 power (what the gate and a comparison can tell)
-Data:           generate
+Data:           generate, inspect (what a data set is like, and whether it will do)
 
 `metaopt COMMAND --help` explains each."""
 
