@@ -68,7 +68,8 @@ def vendi(rows: csr_array) -> float:
     for k in range(0, count, _BLOCK):
         kernel[k : k + _BLOCK] = (rows[k : k + _BLOCK] @ across).toarray()
     kernel /= count
-    values = eigvalsh(kernel, overwrite_a=True, check_finite=False)
+    # Transposed it is itself, and in the order that LAPACK works in place on.
+    values = eigvalsh(kernel.T, overwrite_a=True, check_finite=False)
     values = values[values > 1e-12]  # rounding makes some a hair below 0; they count as 0
     values /= values.sum()
     return float(np.exp(-(values * np.log(values)).sum()))

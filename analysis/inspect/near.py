@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
+from numpy.typing import NDArray
 
 from analysis.inspect.words import Numbers, shingles
 
@@ -51,28 +52,33 @@ class Index:
         for k, text in enumerate(texts):
             if len(text):
                 self.copies[text.tobytes()].append(k)
-        self.sets: dict[bytes, frozenset[int]] = {}
+        self._sets: dict[bytes, Numbers] = {}
         self._lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         for key in self.copies:
             found = shingles(np.frombuffer(key, np.uint64))
-            self.sets[key] = frozenset(found.tolist())
+            self._sets[key] = found
             self._lsh.insert(key, _sketch(found), check_duplication=False)
 
     def near(self, text: Numbers) -> Iterator[tuple[bytes, float]]:
         """The distinct texts of similarity ``NEAR`` or more, and how similar they are."""
         found = shingles(text)
-        if len(found):
-            mine = frozenset(found.tolist())
-            for key in self._lsh.query(_sketch(found)):
-                similarity = jaccard(mine, self.sets[key])
-                if similarity >= NEAR:
-                    yield key, similarity
+        keys = self._lsh.query(_sketch(found)) if len(found) else []
+        if keys:
+            alike = jaccard(found, [self._sets[key] for key in keys])
+            yield from ((k, float(a)) for k, a in zip(keys, alike, strict=True) if a >= NEAR)
 
 
-def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
-    """What two sets share of all that is in them, in [0, 1]; of two empty ones 0."""
-    both = len(a & b)
-    return both / (len(a) + len(b) - both) if both else 0.0
+def jaccard(a: Numbers, others: Sequence[Numbers]) -> NDArray[np.float64]:
+    """What ``a`` shares with each other set of all that is in the two: shape (others,), in [0, 1].
+
+    Sets are ascending, and none is empty.
+    """
+    sizes = np.array([len(b) for b in others])
+    all_of_them = np.concatenate(others)
+    places = np.minimum(np.searchsorted(a, all_of_them), len(a) - 1)
+    both = np.add.reduceat(a[places] == all_of_them, np.cumsum(sizes) - sizes, dtype=np.int64)
+    similar: NDArray[np.float64] = both / (len(a) + sizes - both)
+    return similar
 
 
 def repeats(texts: Sequence[Numbers]) -> Repeats:
