@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis.colours import BLUE, DARK, FAINT, GREY, SKY
@@ -31,9 +30,10 @@ def draw_inspection(found: Inspection, out: Path) -> None:
 
 def figure_of(found: Inspection) -> Figure:
     """Six panels; what is counted is items, but rollouts in the last."""
-    spaced = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08)
-    figure = Figure(figsize=(6.4, 6.6), layout=spaced)
-    panels = figure.subplots(3, 2).ravel()
+    figure = Figure(figsize=(6.4, 6.8), layout="constrained")
+    # Each row for itself: long labels in the last one leave the others their room.
+    rows = figure.add_gridspec(3, 1)
+    panels = [axes for k in range(3) for axes in figure.add_subfigure(rows[k]).subplots(1, 2)]
     _scores(panels[0], found)
     _gaps(panels[1], found)
     _counts(panels[2], found.rounds_by_item, "rounds to acceptance")
@@ -63,8 +63,9 @@ def _scores(axes: Axes, found: Inspection) -> None:
                   label=f"{name} {mean:.1%}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _upright(axes, "average score of an item, and its mean")
-    _legend(axes)
+    _upright(axes, "average scores; legend: means")
+    axes.set_ylim(0, 1.28 * axes.get_ylim()[1])  # room for the legend, wherever bars are
+    axes.legend(loc="upper right", frameon=False, ncols=2, handlelength=1.2, columnspacing=1)
 
 
 def _gaps(axes: Axes, found: Inspection) -> None:
@@ -72,19 +73,17 @@ def _gaps(axes: Axes, found: Inspection) -> None:
     least = np.floor(20 * min(0.0, gap.least)) / 20
     steps = (np.arange(round(20 * (1 - least)) + 1) / 20 + least).tolist()
     axes.hist(found.gap_by_item, steps, color=GREY, **EDGE)
-    axes.axvline(gap.median, color=DARK, linewidth=1.2, linestyle=(0, (4, 2)),
-                 label=f"median {100 * gap.median:.1f} points")  # fmt: skip
+    axes.axvline(gap.median, color=DARK, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.set_xlim(least, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    _upright(axes, "gap, strong less weak, in points")
-    _legend(axes)
+    _upright(axes, f"gap in points; line: median {100 * gap.median:.1f}")
 
 
 def _counts(axes: Axes, values: Sequence[int], name: str) -> None:
     steps = (np.arange(min(values), max(values) + 2) - 0.5).tolist()
     axes.hist(values, steps, color=GREY, rwidth=0.8, **EDGE)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-    axes.set_xlim(min(steps[0], 0.5), steps[-1])
+    axes.set_xlim(min(steps[0], 0.5), max(steps[-1], 4.5))
     _upright(axes, name)
 
 
@@ -105,7 +104,7 @@ def _bars(axes: Axes, counts: Mapping[str, int], name: str, whole: int) -> None:
         face = FAINT if label.endswith(" others") or label.startswith("(") else GREY
         axes.barh(row, n, 0.7, color=face, **EDGE)
         axes.annotate(f" {n / whole:.0%}", (n, row), va="center", fontsize=6.5)
-    axes.set_yticks(range(len(shown)), [drawable(label, 22) for label, _ in shown])
+    axes.set_yticks(range(len(shown)), [drawable(label, 20) for label, _ in shown])
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     axes.set_xlim(0, 1.18 * max(n for _, n in shown))
     axes.tick_params(axis="y", length=0)
@@ -119,9 +118,3 @@ def _upright(axes: Axes, name: str) -> None:
     axes.set_ylabel("items")
     axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", linewidth=0.4, color=FAINT)
-
-
-def _legend(axes: Axes) -> None:
-    """Above the bars, which may be anywhere."""
-    axes.set_ylim(0, 1.28 * axes.get_ylim()[1])
-    axes.legend(loc="upper right", frameon=False, ncols=2, handlelength=1.2, columnspacing=1)

@@ -3,12 +3,14 @@
 Texts are compared as sets of runs of three words.  MinHash (Broder 1997, "On the resemblance and
 containment of documents") with locality-sensitive hashing (Indyk and Motwani 1998, "Approximate
 nearest neighbors") proposes pairs without comparing all with all: two texts of similarity s meet in
-a band with chance 1 - (1 - s^ROWS)^BANDS, which at 0.7 misses 2 pairs in 10,000.
+a band with chance 1 - (1 - s^ROWS)^BANDS, which at 0.7 misses 2 pairs in 10,000.  Sets that are
+compared one with all of thousands must not cost much: sketches are compared first.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -18,7 +20,10 @@ from analysis.inspect.words import Numbers, shingles
 
 NEAR = 0.7  # Jaccard similarity from which two texts are near-duplicates
 BANDS, ROWS = 32, 4
+# A sketch tells similarity to +-0.04; what it puts this far below NEAR isn't looked at closer.
+MARGIN = 0.15
 SEED = 1
+_CHUNK = 256  # texts compared at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,64 +49,86 @@ class Repeats:
 
 
 class Index:
-    """Texts to look up by similarity; two that are the same word for word are one."""
+    """Texts to look up by similarity; two that are the same word for word are one.
+
+    ``copies``: for each distinct text, where it stands among those given.
+    """
 
     def __init__(self, texts: Sequence[Numbers]) -> None:
         """Take ``texts``, each the words of one; those without a word are left out."""
-        self.copies: dict[bytes, list[int]] = defaultdict(list)
-        for k, text in enumerate(texts):
-            if len(text):
-                self.copies[text.tobytes()].append(k)
-        self._sets: dict[bytes, Numbers] = {}
+        self.copies: list[list[int]] = []
+        self._known: dict[bytes, int] = {}
         self._lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-        for key in self.copies:
-            found = shingles(np.frombuffer(key, np.uint64))
-            self._sets[key] = found
-            self._lsh.insert(key, _sketch(found), check_duplication=False)
+        sets, sketches = [np.empty(0, np.uint64)], []
+        for k, text in enumerate(texts):
+            if not len(text):
+                continue
+            n = self._known.setdefault(_digest(text), len(self.copies))
+            if n < len(self.copies):
+                self.copies[n].append(k)
+                continue
+            self.copies.append([k])
+            sets.append(shingles(text))
+            sketch = _sketch(sets[-1])
+            sketches.append(sketch.hashvalues)
+            self._lsh.insert(n, sketch, check_duplication=False)
+        self._sketches = np.array(sketches)
+        self._sizes = np.array([len(found) for found in sets[1:]])
+        # The sets one after the other, each shingle by its place among all there are.
+        self._all, columns = np.unique(np.concatenate(sets), return_inverse=True)
+        self._columns = np.split(columns.astype(np.int32), np.cumsum(self._sizes)[:-1])
+        self._marked = np.zeros(len(self._all), np.bool_)
 
-    def near(self, text: Numbers) -> Iterator[tuple[bytes, float]]:
-        """The distinct texts of similarity ``NEAR`` or more, and how similar they are."""
+    def same(self, text: Numbers) -> int | None:
+        """The distinct text that ``text`` is word for word."""
+        return self._known.get(_digest(text))
+
+    def near(self, text: Numbers, before: int | None = None) -> Iterator[tuple[int, float]]:
+        """The distinct texts (``before`` this one) of similarity ``NEAR`` or more to ``text``, and
+        how similar they are."""
         found = shingles(text)
-        keys = self._lsh.query(_sketch(found)) if len(found) else []
-        if keys:
-            alike = jaccard(found, [self._sets[key] for key in keys])
-            yield from ((k, float(a)) for k, a in zip(keys, alike, strict=True) if a >= NEAR)
+        if not len(found):
+            return
+        sketch = _sketch(found)
+        proposed = sorted(n for n in self._lsh.query(sketch) if before is None or n < before)
+        agree = (self._sketches[proposed] == sketch.hashvalues).mean(1) if proposed else np.empty(0)
+        likely = [n for n, a in zip(proposed, agree, strict=True) if a >= NEAR - MARGIN]
+        for k in range(0, len(likely), _CHUNK):
+            chunk = likely[k : k + _CHUNK]
+            alike = self._jaccard(found, chunk)
+            yield from ((n, float(a)) for n, a in zip(chunk, alike, strict=True) if a >= NEAR)
 
-
-def jaccard(a: Numbers, others: Sequence[Numbers]) -> NDArray[np.float64]:
-    """What ``a`` shares with each other set of all that is in the two: shape (others,), in [0, 1].
-
-    Sets are ascending, and none is empty.
-    """
-    sizes = np.array([len(b) for b in others])
-    all_of_them = np.concatenate(others)
-    places = np.minimum(np.searchsorted(a, all_of_them), len(a) - 1)
-    both = np.add.reduceat(a[places] == all_of_them, np.cumsum(sizes) - sizes, dtype=np.int64)
-    similar: NDArray[np.float64] = both / (len(a) + sizes - both)
-    return similar
+    def _jaccard(self, found: Numbers, others: Sequence[int]) -> NDArray[np.float64]:
+        """What a set shares with each of ``others``, of all that is in the two."""
+        places = np.minimum(np.searchsorted(self._all, found), len(self._all) - 1)
+        mine = places[self._all[places] == found]
+        self._marked[mine] = True
+        parts, sizes = [self._columns[n] for n in others], self._sizes[others]
+        hits = self._marked[np.concatenate(parts)]
+        self._marked[mine] = False
+        both = np.add.reduceat(hits, np.cumsum(sizes) - sizes, dtype=np.int64)
+        similar: NDArray[np.float64] = both / (len(found) + sizes - both)
+        return similar
 
 
 def repeats(texts: Sequence[Numbers]) -> Repeats:
     """Copies and near-copies among ``texts``."""
     index = Index(texts)
-    keys = list(index.copies)
-    place = {key: n for n, key in enumerate(keys)}
-    root = list(range(len(keys)))
-    size = [len(index.copies[key]) for key in keys]
+    root = list(range(len(index.copies)))
+    size = [len(copies) for copies in index.copies]
     pairs = sum(n * (n - 1) // 2 for n in size)
-    for n, key in enumerate(keys):
-        for other, _ in index.near(np.frombuffer(key, np.uint64)):
-            if (m := place[other]) < n:
-                pairs += size[n] * size[m]
-                root[_top(root, n)] = _top(root, m)
+    for n, copies in enumerate(index.copies):
+        for m, _ in index.near(texts[copies[0]], before=n):
+            pairs += size[n] * size[m]
+            root[_top(root, n)] = _top(root, m)
     members: dict[int, list[int]] = defaultdict(list)
-    for n, key in enumerate(keys):
-        members[_top(root, n)] += index.copies[key]
+    for n, copies in enumerate(index.copies):
+        members[_top(root, n)] += copies
     count = sum(size)
     several = sorted(
         (tuple(sorted(m)) for m in members.values() if len(m) > 1), key=lambda m: (-len(m), m)
     )
-    share = [1 - n / count if count else 0.0 for n in (len(keys), len(members))]
+    share = [1 - n / count if count else 0.0 for n in (len(root), len(members))]
     return Repeats(count, share[0], share[1], pairs, tuple(several))
 
 
@@ -110,6 +137,10 @@ def _top(root: list[int], n: int) -> int:
         root[n] = root[root[n]]
         n = root[n]
     return n
+
+
+def _digest(text: Numbers) -> bytes:
+    return blake2b(text.tobytes(), digest_size=16).digest()
 
 
 def _sketch(found: Numbers) -> MinHash:

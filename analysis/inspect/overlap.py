@@ -72,12 +72,13 @@ def _twins(ours: Sequence[Text], others: Sequence[Text]) -> list[Twin]:
     """The most similar question of the other set, for each item that is near one."""
     index, found = Index([t.question for t in others]), []
     for n, text in enumerate(ours):
-        near = [(s, -index.copies[key][0]) for key, s in index.near(text.question)]
+        near = dict(index.near(text.question))
         if near:
             # Word for word first: another order of the same runs is as similar.
-            same = index.copies.get(text.question.tobytes())
-            similarity, place = (1.0, same[0]) if same else (max(near)[0], -max(near)[1])
-            found.append(Twin(n, place, similarity, text.shown, others[place].shown))
+            same = index.same(text.question)
+            best = max(near, key=lambda k: (near[k], -k)) if same is None else same
+            place = index.copies[best][0]
+            found.append(Twin(n, place, near[best], text.shown, others[place].shown))
     return found
 
 
