@@ -53,8 +53,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B [C ...]",
-            help="baseline, a .diff, a folder, a branch or commit, or RUN:CANDIDATE; A is what the"
-            " others are compared with.",
+            help="baseline, a .diff, classic:NAME, a folder, a branch or commit, or RUN:CANDIDATE;"
+            " A is what the others are compared with.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The comparison's folder.")],
@@ -256,7 +256,7 @@ def report(
         Path | None, typer.Option(help="A .html file with everything, or .md; none: printed.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="In HTML: so many rollouts of the best, told in full.")
+        int, typer.Option(min=0, help="In HTML: so many papers of the best, told in full.")
     ] = 10,
     papers: Annotated[
         list[str] | None, typer.Option("--paper", help="In HTML: this paper's rollout; repeatable.")
@@ -284,7 +284,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="Hits of each kind.")] = 3,
 ) -> None:
     """Find words in a run: summaries, diffs, diagnoses, questions, answers, judge's reasons."""
-    from analysis.search_text import search_run
+    from analysis.search.told import search_run
 
     print(search_run(run, " ".join(words), limit))
 

@@ -4,6 +4,8 @@ A thread of its own draws, so that a terminal that takes nothing for a while (ss
 nobody up.  Each drawing is one write, and there is none where nothing has changed.
 """
 
+import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,31 +38,59 @@ def can_redraw(console: Console) -> bool:
 
 @contextmanager
 def redrawn(console: Console, frame: Frame) -> Iterator[Callable[[str], None]]:
-    """Keep ``frame`` drawn while the body runs.  Yields what prints a line above it."""
-    drawing = _Drawing(console, frame)
+    """Keep ``frame`` drawn while the body runs.  Yields what prints a line above it.
+
+    In the background (``&``, or Ctrl-Z and ``bg``) only those lines are printed.
+    """
+    drawing = Drawing(console, frame)
     thread = threading.Thread(target=drawing.run, name="redraw", daemon=True)
-    drawing.live.start()
     thread.start()
     try:
-        yield drawing.lines.append
+        with _stepping_aside(drawing):
+            yield drawing.lines.append
     finally:
         drawing.over.set()
         thread.join()
         drawing.live.stop()
 
 
-class _Drawing:
+@contextmanager
+def _stepping_aside(drawing: "Drawing") -> Iterator[None]:
+    """On Ctrl-Z, give the shell its cursor back before stopping."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
+        yield  # nobody can stop us, or it is somebody else's to say
+        return
+
+    def stop(*_: object) -> None:
+        drawing.aside = True
+        drawing.console.show_cursor(True)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, stop)  # here it goes on
+
+    signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+
+class Drawing:
+    """What is on the terminal.  ``lines`` are to be printed; ``aside``: others have written on it
+    since, so that nobody knows where the cursor is."""
+
     def __init__(self, console: Console, frame: Frame) -> None:
-        self.over = threading.Event()
-        self.lines = deque[str]()  # to be printed
-        self._console, self._frame = console, frame
+        self.console, self.over = console, threading.Event()
+        self.lines, self.aside = deque[str](), False
+        self.live = self._new_live()
+        self._frame = frame
         self._printed = deque[Text](maxlen=KEPT)
         self._drawn: list[Segment] = []
         self._size = console.size
-        self.live = self._new_live()
 
     def _new_live(self) -> Live:
-        return Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+        return Live(console=self.console, auto_refresh=False, redirect_stdout=False)
 
     def run(self) -> None:
         """Draw until it is over, and then once more."""
@@ -70,31 +100,43 @@ class _Drawing:
 
     def draw(self) -> None:
         """Bring the terminal up to date, in one write."""
-        size, console = self._console.size, self._console
-        segments = list(console.render(self._frame(size.width, size.height)))
         new = [Text(clean(self.lines.popleft())) for _ in range(len(self.lines))]
-        resized, self._size = size != self._size, size
-        if not (new or resized or segments != self._drawn):
+        self._printed += new
+        if not _in_front(self.console):
+            self._forget()
+            for text in new:
+                self.console.print(text)
+            return
+        size = self.console.size
+        segments = list(self.console.render(self._frame(size.width, size.height)))
+        anew, self._size = self.aside or size != self._size, size
+        if not (new or anew or segments != self._drawn):
             return
         self._drawn = segments
-        self._printed += new
-        with console:  # gathers what follows
-            console.control(BEGIN)
-            if resized:
-                new = self._clear(size, len(list(Segment.split_lines(segments))))
+        if anew:
+            self._forget()
+            new = self._in_room(size, len(list(Segment.split_lines(segments))))
+        with self.console:  # gathers what follows
+            self.console.control(BEGIN)
+            if anew:
+                self.console.control(Control.home(), Control.clear())
+            self.live.start()
             self.live.update(Segments(segments), refresh=not new)
             if new:
-                console.print(Text("\n").join(new))
-            console.control(END)
+                self.console.print(Text("\n").join(new))
+            self.console.control(END)
 
-    def _clear(self, size: ConsoleDimensions, height: int) -> list[Text]:
-        """Begin anew on a screen that was resized: it may have folded lines, and brought others
-        back.  Returns those that scrolled by and have room above the frame."""
-        self.live.update("", refresh=True)
-        self.live.stop()
-        self._console.control(Control.home(), Control.clear())
-        self.live = self._new_live()
-        self.live.start()
+    def _forget(self) -> None:
+        """Begin anew on a screen that has folded lines, or has others' on it: nothing is written,
+        but the cursor is given back."""
+        if self.live.is_started:
+            with self.console.capture():
+                self.live.stop()
+            self.console.show_cursor(True)
+        self.live, self.aside = self._new_live(), False
+
+    def _in_room(self, size: ConsoleDimensions, height: int) -> list[Text]:
+        """What was printed last and has room above the frame."""
         room, shown = size.height - height - 1, deque[Text]()
         for text in reversed(self._printed):
             room -= max(1, -(-cell_len(text.plain) // size.width))
@@ -102,3 +144,11 @@ class _Drawing:
                 break
             shown.appendleft(text)
         return list(shown)
+
+
+def _in_front(console: Console) -> bool:
+    """Is the terminal ours, and not that of a shell which put us into the background?"""
+    try:
+        return os.tcgetpgrp(console.file.fileno()) == os.getpgrp()
+    except OSError:  # it isn't our controlling terminal: nobody can put us anywhere
+        return True

@@ -46,7 +46,7 @@ def standing(record: RunRecord) -> Standing:
         if len(record.decisions) >= record.config.search.iterations and not owed:
             return Standing("finished", "", None)
         reason = one_line(stop_reason(record.folder) or "it left no word why", 300)
-        return Standing("stopped", "; ".join(filter(None, (reason, owed))), None)
+        return Standing("stopped", "; ".join(filter(None, (owed, reason))), None)
     if any(not opening.finished for opening in openings(record.folder)):
         return Standing("testing", "", process)
     if pause := paused(record.folder):

@@ -30,7 +30,7 @@ from metaopt.cli import app, invoke
 from metaopt.config import load_config
 from metaopt.monitor import Monitor
 from metaopt.record import open_record
-from metaopt.redraw import _Drawing
+from metaopt.redraw import Drawing
 from metaopt.screen import Screen, live
 
 ODD = "calls\x1b[31m the [bold]challenger[/nonsense] less"  # what a model may write
@@ -129,8 +129,7 @@ def test_what_models_wrote_is_shown_as_it_is_and_harmless(run: Path, terminal: b
 def test_no_line_is_drawn_twice_and_each_drawing_is_one_write(run: Path) -> None:
     lab, writes = viewed(run), Writes()
     console = Console(width=80, height=24, file=writes, force_terminal=True)  # type: ignore[arg-type]
-    drawing = _Drawing(console, lambda _w, _h: Text(lab.monitor.active[3].stage))
-    drawing.live.start()
+    drawing = Drawing(console, lambda _w, _h: Text(lab.monitor.active[3].stage))
     for stage in ("editing", "editing", "editing", "validation papers"):
         lab.monitor.stage(3, stage)
         drawing.draw()
@@ -176,14 +175,17 @@ def test_a_pipe_gets_how_it_stands_now_and_then(
 
 
 @contextmanager
-def watched(command: list[str], width: int, height: int) -> Iterator[tuple[Terminal, Any]]:
-    """``command`` with a terminal of its own."""
+def watched(
+    command: list[str], width: int, height: int, script: str = 'exec "$@"'
+) -> Iterator[tuple[Terminal, Any]]:
+    """``command`` with a terminal of its own, as ``script`` starts it."""
     require(shutil.which("setsid"), "setsid (util-linux)")
     ours, theirs = os.openpty()
     terminal = Terminal(ours, width, height)
     fixed = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE")
     env = {k: v for k, v in os.environ.items() if k not in fixed} | {"TERM": "xterm"}
-    words = ["setsid", "--ctty", sys.executable, "-m", "analysis", *command]
+    shell = ["setsid", "--ctty", "bash", "-c", script, "bash"]
+    words = [*shell, sys.executable, "-m", "analysis", *command]
     with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as child:
         os.close(theirs)
         try:
@@ -223,3 +225,39 @@ def test_a_real_terminal_resized_limited_and_left(
     assert "stopped: interrupted; to go on: metaopt run" in text
     assert text.count("0/1 iterations") == 1
     assert "Traceback" not in terminal.seen
+
+
+def test_in_the_background_nothing_is_redrawn(tmp_path: Path) -> None:
+    config = small_config(tmp_path, 'kind = "simulator"', iterations=1)
+    command = ["run", str(config), "--out", str(tmp_path / "run")]
+    with watched(command, 80, 24, 'set -m; "$@" & wait') as (terminal, child):
+        text = terminal.to_the_end()
+        assert child.wait() == 0
+    assert "iteration 1: " in text
+    assert "\x1b[" not in terminal.seen
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it(
+    tmp_path: Path, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_KEY", fake_openai.key)
+    fake_openai.reply = Provider()
+    fake_openai.hold()
+    endpoint = f'base_url = "{fake_openai.base_url}"\napi_key_env = "FAKE_KEY"'
+    config = small_config(tmp_path, endpoint, iterations=1)
+    command = ["run", str(config), "--out", str(tmp_path / "run")]
+    script = 'set -m; "$@"; echo stopped with $?; read; fg; exit $?'
+    with watched(command, 80, 24, script) as (terminal, child):
+        terminal.until(lambda text: "3 of 16 calls" in text)
+        assert not terminal.cursor_shown
+        terminal.type("\x1a")
+        terminal.until(lambda text: "stopped with 148" in text)
+        assert terminal.cursor_shown
+        terminal.type("\n")
+        terminal.until(lambda text: "stopped with" not in text and "3 of 16 calls" in text)
+        assert terminal.text.count("0/1 iterations") == 1
+        fake_openai.release()
+        terminal.to_the_end()
+        assert child.wait() == 0
+    assert terminal.cursor_shown
+    assert "iteration 1: " in terminal.text

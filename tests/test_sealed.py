@@ -243,7 +243,7 @@ def test_a_run_that_is_not_finished_or_in_use_stays_sealed(run: Path, capsys: Ca
         assert db.execute("DELETE FROM events WHERE kind = 'finalists'").rowcount == 1
     assert "its finalists aren't run again yet" in ask(capsys, "test", run)[2]
     _, out, _ = ask(capsys, "status", run)
-    assert re.search(r"^state       stopped .*; its finalists aren't run again yet\)$", out, re.M)
+    assert re.search(r"^state       stopped .* \(its finalists aren't run again yet; ", out, re.M)
     assert f"metaopt run {run}/config.toml --out {run}" in out
     with lock(run):
         assert "(finalists)" in ask(capsys, "status", run)[1]

@@ -21,11 +21,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from whole_runs import small_config
 
-from analysis import search_index
 from analysis.cli import app
-from analysis.search import Answer, Hit, Searcher, open_searcher
-from analysis.search_query import parse
-from analysis.search_texts import KINDS, RECORDED
+from analysis.search import index as search_index
+from analysis.search import lookup
+from analysis.search import searcher as search
+from analysis.search.answer import Answer, Hit
+from analysis.search.query import parse
+from analysis.search.searcher import Searcher, open_searcher
+from analysis.search.texts import KINDS, RECORDED
 from analysis.web.library import shelves
 from analysis.web.server import application
 from metaopt.cli import invoke
@@ -202,6 +205,35 @@ def test_nothing_else_is_found(run: Path, searcher: Searcher) -> None:
     assert not ask(searcher, "xylophonic").count
 
 
+def test_the_best_come_first_or_of_too_many_the_newest(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in (g for g in ask(searcher, "answer", 3).groups if g.kind in KINDS):
+        assert group.ranked
+        scores = sorted(
+            (h.score for h in hits(searcher, f"answer kind:{group.kind}")), reverse=True
+        )
+        assert [h.score for h in group.hits] == scores[:3]
+        assert group.count == len(scores)
+    monkeypatch.setattr(lookup, "MOST_RANKED", 5)
+    few = [g for g in ask(searcher, "answer", 3).groups if g.kind in KINDS]
+    assert few
+    for group in few:
+        assert not group.ranked
+        newest = sorted(h.iteration for h in hits(searcher, f"answer kind:{group.kind}"))[-3:]
+        assert [h.iteration for h in group.hits] == newest[::-1]
+
+
+def test_another_run_in_the_same_folder_is_another(run: Path) -> None:
+    with closing(search.Searchers()) as searchers:
+        one = searchers.of(open_record(run))
+        assert searchers.of(open_record(run)) is one
+        with closing(sqlite3.connect(run / "run.db")) as db, db:
+            db.execute("UPDATE events SET at = at - 9 WHERE seq = 1")
+        other = searchers.of(open_record(run))
+        assert other.home != one.home
+
+
 def test_a_run_that_goes_on_is_indexed_where_it_grew(run: Path, tmp_path: Path) -> None:
     *kept, last = [path for _, path, _ in trajectories(run)]
     aside = tmp_path / "aside"
@@ -345,7 +377,8 @@ def test_the_run_s_folder_isn_t_touched(run: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from analysis import search_index
+from analysis.search import index as search_index
+from analysis.search import searcher as search
 search_index.BATCH, add, count = 4, search_index._add, [0]
 def counted(*arguments):
     count[0] += 1
@@ -365,7 +398,7 @@ def test_an_index_outlasts_kills_damage_and_a_full_disk(run: Path) -> None:
         assert ask(one, "the").progress.done == 8  # two whole batches
         # A disk without room: files can't grow beyond what the index has by now.
         size = sum(p.stat().st_size for p in one.home.folder.iterdir())
-        code = "import sys; from analysis.search_index import main; main(*sys.argv[1:])"
+        code = "import sys; from analysis.search.index import main; main(*sys.argv[1:])"
         limited = subprocess.run(
             [sys.executable, "-c", code, str(run), str(one.home.folder)],
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.inspect.near import Index
 from analysis.inspect.rows import Items, Text, read_texts
-from analysis.inspect.words import Numbers, runs
+from analysis.inspect.words import Numbers, among, runs
 
 LONG = 13  # words in a row that two texts don't share by chance (Brown et al. 2020, appendix C)
 
@@ -93,5 +93,5 @@ def _long_runs(ours: Sequence[Text], others: Sequence[Text]) -> set[int]:
     return {
         n
         for n, text in enumerate(ours)
-        if any(np.isin(runs(t, LONG), there).any() for t in (text.question, text.answer))
+        if any(among(runs(t, LONG), there).any() for t in (text.question, text.answer))
     }

@@ -49,6 +49,14 @@ def shingles(text: Numbers) -> Numbers:
     return np.unique(runs(text, min(SHINGLE, max(1, len(text)))))
 
 
+def among(few: Numbers, many: Numbers) -> NDArray[np.bool_]:
+    """Which of ``few`` are in ``many``, which is ascending and may be long: shape (few,)."""
+    if not len(many):
+        return np.zeros(len(few), np.bool_)
+    found: NDArray[np.bool_] = many[np.minimum(np.searchsorted(many, few), len(many) - 1)] == few
+    return found
+
+
 def contained(text: Numbers, source: Numbers, length: int) -> float | None:
     """The share of the different runs of ``length`` words of ``text`` that are in ``source`` too;
     ``None`` of a text of fewer words.  In [0, 1]; containment as in Broder 1997."""

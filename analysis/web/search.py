@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from analysis.search import MOST_HITS, Answer, Group, Hit, Snippet, covered
-from analysis.search_texts import KINDS, RECORDED
+from analysis.search.answer import Answer, Group, Hit, Snippet, covered
+from analysis.search.searcher import MOST_HITS
+from analysis.search.texts import KINDS, RECORDED
 from analysis.web.links import Links
 
 SECTIONS = {"diff": "changes", "diagnosis": "analysis"}  # of a candidate's page

@@ -18,8 +18,8 @@ from aiohttp import web
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
-from analysis.search import MOST_HITS, ON_PAGE, Searchers
-from analysis.search_query import parse
+from analysis.search.query import parse
+from analysis.search.searcher import MOST_HITS, ON_PAGE, Searchers
 from analysis.web import charts
 from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
@@ -27,7 +27,7 @@ from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
 from analysis.web.overview import overview, spending_rows, summaries, unchosen
 from analysis.web.paper import paper_page, raw_page
-from analysis.web.render import FOLDER, plotting_script, render
+from analysis.web.render import FOLDER, as_json, plotting_script, render
 from analysis.web.search import search_page
 from inner_agent.errors import UserError
 from metaopt.optimism import meter
@@ -136,10 +136,8 @@ async def _overview(request: web.Request) -> web.StreamResponse:
     shelf = _shelf(request)
 
     def context() -> dict[str, Any]:
-        version, page = shelf.version(), overview(shelf.record())
-        return _common(shelf) | {
-            "page": page, "version": version, "done": page.done, "running": shelf.running,
-        }  # fmt: skip
+        now = _now(shelf)
+        return _common(shelf) | {"page": overview(shelf.record()), "now": as_json(now)}
 
     return await _page("overview.html", context)
 
@@ -153,22 +151,29 @@ def _common(shelf: Shelf) -> dict[str, Any]:
 async def _version(request: web.Request) -> web.StreamResponse:
     """Whether anything is new, for a page that follows a run."""
     shelf = _shelf(request)
+    now = await asyncio.to_thread(lambda: _now(shelf))
+    return web.json_response(now, headers={"Cache-Control": "no-store"})
 
-    def look() -> dict[str, Any]:
-        page = overview(shelf.record())
-        news = f"{dict(page.facts)['Iterations']}; {page.state}"
-        return {
-            "version": shelf.version(), "running": shelf.running, "done": page.done, "news": news,
-        }  # fmt: skip
 
-    return web.json_response(await asyncio.to_thread(look), headers={"Cache-Control": "no-store"})
+def _now(shelf: Shelf) -> dict[str, Any]:
+    """How the run stands: numbers that change when there is something new to show, and a line."""
+    version, page = shelf.version(), overview(shelf.record())
+    news = f"{dict(page.facts)['Iterations']}; {page.state}"
+    return {
+        "version": version, "running": shelf.running, "done": page.done,
+        "decided": len(page.rows), "news": news,
+    }  # fmt: skip
 
 
 async def _chart(request: web.Request) -> web.StreamResponse:
     shelf, name = _shelf(request), request.match_info["chart"]
     if name not in CHARTS:
         raise web.HTTPNotFound(text=f"There is no chart {name!r}.")
-    figure = await asyncio.to_thread(lambda: CHARTS[name](shelf))
+
+    def drawn() -> charts.Chart:
+        return charts.marked(CHARTS[name](shelf), shelf.name, shelf.record().config.simulated)
+
+    figure = await asyncio.to_thread(drawn)
     return web.json_response(figure, headers={"Cache-Control": "no-store"})
 
 

@@ -5,7 +5,7 @@ A run's folder is never written to, so its index lies elsewhere: in a folder of 
 which words stand where (FTS5, contentless), so it is a tenth of what it speaks of; whoever shows a
 hit reads it anew from the trajectory.
 
-One process writes (``python -m analysis.search_index``, held by a lock, at idle priority, the
+One process writes (``python -m analysis.search.index``, held by a lock, at idle priority, the
 newest iterations first), any number read.  It commits every few dozen files and can be killed at
 any time.  A trajectory is never rewritten; one that is gone, or there anew, is struck off.  A file
 that turns out damaged is marked by whoever notices, and the next writer makes a new one beside it.
@@ -34,7 +34,7 @@ from itertools import islice
 from pathlib import Path
 
 from analysis.inside import read_inside
-from analysis.search_texts import KINDS, MOST, Told, told
+from analysis.search.texts import KINDS, MOST, Told, told
 from inner_agent.papers import file_name
 
 FORMAT = 1  # of the file; another one is made anew

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from analysis.search_texts import KINDS, RECORDED, printable
+from analysis.search.texts import KINDS, RECORDED, printable
 
 FILTERS = ("kind", "candidate", "iteration", "part", "paper", "outcome")
 PREFIX = 3  # characters from which on a word also finds those that begin with it

@@ -8,7 +8,8 @@ from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from analysis.search import Answer, Hit, Searcher, Snippet, covered, open_searcher
+from analysis.search.answer import Answer, Hit, Snippet, covered
+from analysis.search.searcher import Searcher, open_searcher
 from metaopt.progress import LINE_EVERY_S
 from metaopt.record import open_record
 from metaopt.status import SIMULATED

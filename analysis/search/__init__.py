@@ -1,0 +1,1 @@
+"""Search over everything that a run holds; docs/view.md says how it is used."""
