@@ -1,6 +1,7 @@
 """``metaopt inspect``: planted faults are found, and every figure is what plain arithmetic says."""
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -126,6 +127,14 @@ def test_the_corpus_is_what_the_database_holds(made: Path) -> None:
     assert corpus["topics"] == expected
     covered = sum(n > 0 for _, n in expected.values())
     assert found["figures"]["topics_covered"] == covered / len(expected)
+
+
+def test_a_line_that_is_still_being_written_is_left_out(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    shutil.copytree(made, out)
+    with open(out / "items.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"format": 1, "simu')
+    assert inspected(out)["figures"] == inspected(made)["figures"]
 
 
 def test_planted_faults_are_counted(made: Path, tmp_path: Path) -> None:

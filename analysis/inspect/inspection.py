@@ -1,9 +1,8 @@
 """A data set looked at as a whole: everything that the report, the figure and the rules tell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis.inspect.corpus import Corpus, read_corpus
 from analysis.inspect.diversity import Diversity, diversity
@@ -13,6 +12,7 @@ from analysis.inspect.rows import Row, items_file, read_items
 from analysis.inspect.spread import Labels, Spread, labels, spread
 
 FORMAT = 1
+EXAMPLES = 3  # clusters, and questions of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Rubrics:
     """The shape of rubrics.  ``top`` and ``penalties`` are, of each rubric, the largest weight and
     the sum of the negative ones, as shares of what there is to earn.
 
-    The counts are of criteria; ``with_negative`` and ``mostly_bare`` of items.  ``bare`` criteria
+    The counts are of criteria; ``with_negative`` and ``with_bare`` of items.  ``bare`` criteria
     ask for a figure that the context doesn't hold and for little else, ``told`` ones stand in it.
     """
 
@@ -90,27 +90,30 @@ def inspect(data: Path, against: Path | None = None) -> Inspection:
     if against:
         items_file(against)
     items = read_items(data)
-    rows, texts = items.rows, [row.text for row in items.rows]
-    same = repeats([t.question for t in texts])
-    papers = {row.paper for row in rows}
+    rows = items.rows
+    questions, contexts = [r.text.question for r in rows], [r.text.context for r in rows]
+    same, papers = repeats(questions), {row.paper for row in rows}
     weak, strong = tuple(row.weak for row in rows), tuple(row.strong for row in rows)
     gap, rounds = tuple(row.gap for row in rows), tuple(row.rounds for row in rows)
+    shown = [[rows[k].text.shown for k in cluster[:EXAMPLES]] for cluster in same.clusters]
     return Inspection(
-        items.name, items.simulated, len(rows), len(papers), same,
-        repeats([t.context for t in texts]),
-        diversity([t.question for t in texts]), diversity([t.context for t in texts]),
-        labels([[row.type] for row in rows]), labels([row.skills for row in rows]),
-        _rubrics(rows), _leakage(rows),
-        _some(len(t.question) for t in texts), _some(len(t.context) for t in texts),
-        _some(len(t.answer) for t in texts), _some(weak), _some(strong), _some(gap), _some(rounds),
-        weak, strong, gap, rounds, tuple(len(row.weights) for row in rows),
-        tuple(tuple(texts[k].shown for k in cluster[:3]) for cluster in same.clusters[:3]),
-        read_corpus(data, papers) if data.is_dir() else None,
-        overlap(items, against) if against else None,
+        data=items.name, simulated=items.simulated, items=len(rows), papers=len(papers),
+        questions=same, contexts=repeats(contexts),
+        question_diversity=diversity(questions), context_diversity=diversity(contexts),
+        types=labels([[row.type] for row in rows]), skills=labels([row.skills for row in rows]),
+        rubrics=_rubrics(rows), leakage=_leakage(rows),
+        question_words=_some(map(len, questions)), context_words=_some(map(len, contexts)),
+        answer_words=_some(len(row.text.answer) for row in rows),
+        weak=_some(weak), strong=_some(strong), gap=_some(gap), rounds=_some(rounds),
+        weak_by_item=weak, strong_by_item=strong, gap_by_item=gap, rounds_by_item=rounds,
+        criteria_by_item=tuple(len(row.weights) for row in rows),
+        examples=tuple(map(tuple, shown[:EXAMPLES])),
+        corpus=read_corpus(data, papers) if data.is_dir() else None,
+        against=overlap(items, against) if against else None,
     )  # fmt: skip
 
 
-def _some(values: Any) -> Spread:
+def _some(values: Iterable[float]) -> Spread:
     """Of numbers that there are, for a data set has items."""
     found = spread(values)
     assert found is not None
@@ -122,11 +125,13 @@ def _rubrics(rows: Sequence[Row]) -> Rubrics:
     lost = [[-w for w in row.weights if w < 0] for row in rows]
     count, positive = sum(len(row.weights) for row in rows), sum(map(len, earned))
     return Rubrics(
-        _some(len(row.weights) for row in rows), _some(w for row in rows for w in row.weights),
-        _some(max(weights) / sum(weights) for weights in earned),
-        _some(sum(lost[n]) / sum(weights) for n, weights in enumerate(earned)),
-        count, positive, count - positive, sum(row.bare for row in rows),
-        sum(row.told for row in rows), sum(map(bool, lost)), sum(row.bare > 0 for row in rows),
+        criteria=_some(len(row.weights) for row in rows),
+        weights=_some(w for row in rows for w in row.weights),
+        top=_some(max(weights) / sum(weights) for weights in earned),
+        penalties=_some(sum(lost[n]) / sum(weights) for n, weights in enumerate(earned)),
+        count=count, positive=positive, negative=count - positive,
+        bare=sum(row.bare for row in rows), told=sum(row.told for row in rows),
+        with_negative=sum(map(bool, lost)), with_bare=sum(row.bare > 0 for row in rows),
     )  # fmt: skip
 
 

@@ -61,10 +61,11 @@ def overlap(items: Items, other: Path) -> Overlap:
     shared = sum(
         ("id", row.paper) in known or ("sha256", row.sha256) in known for row in items.rows
     )
+    exact = sum(np.array_equal(ours[t.item].question, texts[t.other].question) for t in twins)
     return Overlap(
-        other.resolve().name, len(texts), len(ours), len({t.item for t in twins if t.similarity == 1
-        and np.array_equal(ours[t.item].question, texts[t.other].question)}), len(near),
-        len(contexts), len(long_runs), len(near | contexts | long_runs), shared, tuple(twins),
+        other=other.resolve().name, size=len(texts), items=len(ours), exact=exact, near=len(near),
+        contexts=len(contexts), long_runs=len(long_runs),
+        contaminated=len(near | contexts | long_runs), papers=shared, twins=tuple(twins),
     )  # fmt: skip
 
 

@@ -186,9 +186,9 @@ def _against(o: Overlap) -> str:
 
 def _against_lines(o: Overlap) -> Iterator[tuple[str, str]]:
     yield "contaminated", f"{several(o.contaminated, 'item')} ({o.contaminated / o.items:.1%})"
-    yield "by question", f"{o.near} near, of those {o.exact} word for word"
-    yield "by context", f"{o.contexts} near"
-    yield "by long runs", f"{o.long_runs} with {LONG} words in a row of question or answer"
+    yield "by question", f"{o.near:,} near, of those {o.exact:,} word for word"
+    yield "by context", f"{o.contexts:,} near"
+    yield "by long runs", f"{o.long_runs:,} with {LONG} words in a row of question or answer"
     yield "of its papers", f"{several(o.papers, 'item')} ({o.papers / o.items:.1%})"
     for twin in sorted(o.twins, key=lambda t: -t.similarity)[:TWINS]:
         yield (
