@@ -1,5 +1,6 @@
 """All commands of the installed ``metaopt``: the outer loop's and those that draw or compare."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -212,6 +213,40 @@ def power(
     )
     answer = tables.power(setting, repeats, iterations)
     print(tables.as_json(answer) if as_json else tables.as_text(answer))
+
+
+@app.command()
+def inspect(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A folder made by generate, or a .jsonl of its items."),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A data set, or a .jsonl file with questions: what is in both?"),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="How texts are compared: words (embeddings: not yet).")
+    ] = "words",
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="Such as 'near_duplicates>0.05': exit status 1 where that holds; repeatable."
+            " docs/inspect.md has the figures' names.",
+        ),
+    ] = None,
+    json: JsonOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """A data set as a whole: repeats, variety, rubrics, leaks, scores, coverage, overlap."""
+    from analysis.inspect.command import inspect_data
+
+    told, failed = inspect_data(data, against, by, fail_on or (), json, plot)
+    print(told)
+    if failed:
+        print(failed, file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
