@@ -77,11 +77,7 @@ class Found:
 
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
-    database = folder / "run.db"
-    if not database.is_file():
-        if other := what_else(folder):
-            raise UserError(f"{folder}: {other}; it isn't a run")
-        raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
+    database = database_of(folder)
     try:
         with closing(Store(database, readonly=True)) as store:
             events, times = list(store.events()), store.times()
@@ -97,6 +93,15 @@ def open_record(folder: Path) -> RunRecord:
     state = replay(events)
     state.advance_all()
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def database_of(folder: Path) -> Path:
+    """The file that a run records into.  Raises ``UserError`` where there is none."""
+    if (path := folder / "run.db").is_file():
+        return path
+    if other := what_else(folder):
+        raise UserError(f"{folder}: {other}; it isn't a run")
+    raise UserError(f"{folder}: not a run's folder (no run.db); metaopt runs lists those there are")
 
 
 def what_else(folder: Path) -> str:

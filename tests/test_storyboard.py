@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from markupsafe import escape
 from whole_runs import small_config
 
 from analysis.cli import app
@@ -387,3 +388,33 @@ async def test_trajectories_that_cant_be_shown(
         os.rename(results.with_name("moved"), results)
     assert file_name(read(path)["paper"]["id"]) in base
     assert 'class="board"' in await (await client.get(base)).text()
+
+
+async def test_the_evidence_leads_to_its_round(record: RunRecord, client: Any) -> None:
+    """What the analyzer quotes is on the candidate's page, linked with where it stands."""
+    page = await (await client.get("/run/candidates/1")).text()
+    parent, quotes = record.stages[1]["selected"]["parent"], 0
+    for mode in record.stages[1]["diagnosed"]["failure_modes"]:
+        for quote in mode["evidence"]:
+            assert escape(quote) in page
+            if found := re.match(r"(\S+), round (\d+): ", quote):
+                href = f"/run/papers/{parent}/train/1/{file_name(found[1])}"
+                assert f'href="{href}#paper-round-{found[2]}"' in page
+                assert f'id="paper-round-{found[2]}"' in await (await client.get(href)).text()
+                quotes += 1
+    assert quotes
+
+
+def test_the_numbers_say_what_they_are_of(record: RunRecord) -> None:
+    """Not every question that was written was evaluated, and the averages are of the last one."""
+    for trajectory, board in boards(record):
+        result = trajectory["result"]
+        if result["reason"] != "not_accepted" or not board.rounds:
+            continue
+        tried = [r for r in trajectory["rounds"] if r["weak"]]
+        if 0 < len(tried) < len(board.rounds):
+            assert f", {len(tried)} of them evaluated; none" in board.ending.sentence
+            assert board.whose == f"round {tried[-1]['round']}, the last one evaluated"
+            assert fmean(tried[-1]["weak"]) == pytest.approx(result["weak_avg"])
+            return
+    pytest.fail("there is no such trajectory")
