@@ -15,6 +15,17 @@ from metaopt.state import State, replay
 from metaopt.statistics import clustered
 from metaopt.validations import Validation, validations
 
+# What the meter's figures of the best are called where there is little room.
+SHORT = {
+    "highest single score": "highest score",
+    "best, when accepted": "when accepted",
+    "best, its runs in the search": "in the search",
+    "best, shrunk": "shrunk",
+    "finalist, run again": "run again",
+    "sealed test, best": "sealed test",
+    "sealed test, the best then": "test, best then",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Point:

@@ -40,8 +40,8 @@ LOADED_MS = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 SERVER_MS = "(({responseEnd, requestStart}) => responseEnd - requestStart)\
 (performance.getEntriesByType('navigation')[0])"
 RUN = (
-    "search.minibatch=3", "search.validation_papers=5", "limits.items=2",
-    "endpoints.simulator.simulator={latency_s = 0.2}", "search.parallel=2",
+    "search.minibatch=2", "search.validation_papers=4", "limits.items=2",
+    "endpoints.simulator.simulator={latency_s = 0.05}", "search.parallel=2",
 )  # fmt: skip
 
 

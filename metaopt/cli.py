@@ -30,7 +30,9 @@ A run:          run, runs (all there are), status, show, checkout,
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
                 power (what the gate and a comparison can tell)
-Data:           generate
+Data:           generate, classics (known methods, to begin with or to compare with),
+                inspect (what a data set is like as a whole, and whether it will do),
+                export (for trainers: files, Hugging Face, TRL, verl; card and split)
 
 `metaopt COMMAND --help` explains each."""
 
@@ -221,7 +223,8 @@ def generate(
         str | None, typer.Option(help="A folder, a .jsonl manifest, or synthetic:COUNT:SEED.")
     ] = None,
     harness: Annotated[
-        str | None, typer.Option(help="A .diff, a folder, a branch or commit, or RUN:CANDIDATE.")
+        str | None,
+        typer.Option(help="A .diff, classic:NAME, a folder, a branch or commit, or RUN:CANDIDATE."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first papers only.")] = None,
     override: SetOption = None,
@@ -236,6 +239,14 @@ def generate(
         overrides = [*overrides, f"papers.path={json.dumps(where)}"]
     with told_how_to_go_on():
         print(make_dataset(load_config(config, overrides), out, harness, limit))
+
+
+@app.command()
+def classics() -> None:
+    """Known methods as diffs on the baseline harness: what each changes, where it comes from."""
+    from metaopt.classics import listing
+
+    print(listing())
 
 
 @app.command("serve-local")

@@ -1,4 +1,4 @@
-"""Which harness does somebody mean?  A diff, a folder, a branch, or a run's candidate."""
+"""Which harness does somebody mean?  A diff, a classic, a folder, a branch, a run's candidate."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from inner_agent.errors import UserError
 from inner_agent.generate import Origin
+from metaopt.classics import PREFIX, classic_diff
 from metaopt.config import BUILTIN, Harness
 from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo, read_folder
@@ -36,9 +37,10 @@ def export_harness(harness: Harness, wanted: str | None, folder: Path) -> Origin
 def open_harnesses(harness: Harness, wanted: Sequence[str | None]) -> Iterator[list[Source]]:
     """The harnesses that ``wanted`` name; their repositories are open while the body runs.
 
-    Each is ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness, a folder
-    with a ``harness.py``, ``RUN:NUMBER`` (or another name that ``metaopt.record.find`` takes), or
-    a branch or commit of ``harness.repo``.  Raises ``UserError`` when one names nothing.
+    Each is ``None`` (as configured), a ``.diff`` or ``.patch`` on the configured harness,
+    ``classic:NAME`` for one that ships (``metaopt.classics``), a folder with a ``harness.py``,
+    ``RUN:NUMBER`` (or another name that ``metaopt.record.find`` takes), or a branch or commit of
+    ``harness.repo``.  Raises ``UserError`` when one names nothing.
     """
     runs: dict[Path, tuple[RunRecord, HarnessRepo]] = {}
     scratch: dict[str, HarnessRepo] = {}  # by ref: several diffs are made in one
@@ -62,11 +64,13 @@ def candidate_of_run(wanted: str | None) -> tuple[Path, str] | None:
 
     Raises ``UserError`` for a run without a candidate.
     """
-    if wanted is None or Path(wanted).is_dir() or _is_diff(wanted):
+    if wanted is None or _change(wanted):
         if wanted is not None and Path(wanted, "run.db").is_file():
             raise UserError(f"harness {wanted}: a run; name its candidate, as in {wanted}:best")
         return None
     run, colon, candidate = wanted.rpartition(":")
+    if f"{run}:" == PREFIX and not Path(run).exists():
+        raise UserError(f"harness {wanted}: no classic has this name; metaopt classics lists them")
     return (Path(run), candidate) if colon else None  # no branch's name has one
 
 
@@ -74,14 +78,12 @@ def _made(
     held: ExitStack, scratch: dict[str, HarnessRepo], harness: Harness, wanted: str | None
 ) -> Source:
     """The configured harness, or a change of it, or another branch, in a scratch repository."""
-    changed = None
-    if wanted is not None and (Path(wanted).is_dir() or _is_diff(wanted)):
-        changed = Path(wanted)
-    elif wanted is not None:
+    changed = None if wanted is None else _change(wanted)
+    if wanted is not None and changed is None:
         if harness.repo == BUILTIN:
             raise UserError(
-                f"harness {wanted}: no such .diff, folder or RUN:CANDIDATE; a branch needs"
-                " harness.repo in the config"
+                f"harness {wanted}: no such .diff, folder, classic:NAME or RUN:CANDIDATE; a branch"
+                " needs harness.repo in the config"
             )
         harness = harness.model_copy(update={"ref": wanted})
     repo = scratch.get(harness.ref)
@@ -100,13 +102,16 @@ def _changed(repo: HarnessRepo, change: Path) -> str:
     return repo.apply(repo.baseline, change.read_bytes(), change.name)
 
 
-def _is_diff(wanted: str) -> bool:
+def _change(wanted: str) -> Path | None:
+    """The folder or the diff that ``wanted`` names, if it is a name of that kind."""
     path = Path(wanted)
-    if path.suffix not in (".diff", ".patch"):
-        return False
-    if not path.is_file():
-        raise UserError(f"harness {wanted}: no such file")
-    return True
+    if path.is_dir():
+        return path
+    if path.suffix in (".diff", ".patch"):
+        if not path.is_file():
+            raise UserError(f"harness {wanted}: no such file")
+        return path
+    return classic_diff(wanted)
 
 
 def _record(run: Path, candidate: str) -> RunRecord:

@@ -208,7 +208,8 @@ def trials_of(record: RunRecord) -> list[Trial]:
     screen = policy_of(record.config.search).spending.block
     found = []
     for i, stages in sorted(record.stages.items()):
-        if "validated" in stages and not is_control(record, i):
+        taken_in = "validated" in stages and i <= record.state.advanced
+        if taken_in and not is_control(record, i):
             scores, parent = stages["validated"], stages["selected"]["parent"]
             mutant = scores["mutant"][:screen] if screen else scores["mutant"]
             found.append(Trial(len(mutant), sum(mutant), rates[parent]))

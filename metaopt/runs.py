@@ -4,7 +4,7 @@ import json
 import shlex
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +13,12 @@ from metaopt.population import Candidate
 from metaopt.record import RunRecord, open_record, usage, what_else
 from metaopt.standing import standing
 from metaopt.state import winner
-from metaopt.text import amount, dollars, duration, grid, one_line, render, screen_width
+from metaopt.text import amount, clean, dollars, duration, grid, one_line, render, screen_width
 
+# A file that is damaged may hold anything.
+DAMAGED = (
+    UserError, sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 PARTS = ("run.db", "calls.db", "harness.git")  # a folder that has one of them is, or was, a run
 
 
@@ -69,10 +73,14 @@ def _row(path: Path) -> Row | None:
         return Row(name, "other", made_by)
     if not any((path / part).exists() for part in PARTS):
         return None
+    return row_or_why(name, path, lambda: open_record(path))
+
+
+def row_or_why(name: str, path: Path, read: Callable[[], RunRecord]) -> Row:
+    """How the run in ``path`` stands, or why it can't be read: the others are to be seen."""
     try:
-        return run_row(name, open_record(path))
-    # A file that is damaged may hold anything, and the other runs are to be seen.
-    except (UserError, sqlite3.Error, OSError, ValueError, KeyError, TypeError) as e:
+        return run_row(name, read())
+    except DAMAGED as e:
         why = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
         return Row(name, "broken", why.removeprefix(f"{path}: ").removeprefix(f"{path}/"))
 
@@ -108,7 +116,7 @@ def as_table(folder: Path, rows: Sequence[Row]) -> str:
         next(c for c in table.columns if c.header == short).no_wrap = True  # long names fold
     for row in rows:
         if row.state not in ("broken", "other"):
-            table.add_row(row.name + "*" * row.simulated, row.state, *_cells(row))
+            table.add_row(clean(row.name) + "*" * row.simulated, row.state, *_cells(row))
     lines = [render(table)] if table.row_count else []
     told = [f"{row.name}: {_more(row)}" for row in rows if _more(row)]
     if told:

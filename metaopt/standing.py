@@ -35,7 +35,8 @@ class Standing:
             return f"running as process {self.process}, {self.why}"
         if self.word == "running":
             return f"running as process {self.process}" + (f" ({self.why})" if self.why else "")
-        return f"{self.word} {duration(ago_s)} ago" + (f" ({self.why})" if self.why else "")
+        ago = duration(max(0.0, ago_s))  # a clock may have been set back
+        return f"{self.word} {ago} ago" + (f" ({self.why})" if self.why else "")
 
 
 def standing(record: RunRecord) -> Standing:
@@ -51,7 +52,7 @@ def standing(record: RunRecord) -> Standing:
         return Standing("testing", "", process)
     if pause := paused(record.folder):
         line, since = pause
-        why = f"paused for {duration(time.time() - since)}: {one_line(line, 300)}"
+        why = f"paused for {duration(max(0.0, time.time() - since))}: {one_line(line, 300)}"
         return Standing("paused", why, process)
     return Standing("running", _doing(record), process)
 

@@ -18,6 +18,7 @@ from metaopt.standing import standing
 from metaopt.state import winner
 from metaopt.text import (
     amount,
+    clean,
     dollars,
     duration,
     grid,
@@ -87,7 +88,7 @@ def full(folder: Path) -> str:
 
 def _page(record: RunRecord, rows: Sequence[tuple[str, str]]) -> str:
     """The run's name above its rows; a row's further lines are indented."""
-    head = record.folder.resolve().name
+    head = clean(record.folder.resolve().name)
     if record.config.simulated:
         head += f"   {SIMULATED}"
     lines = [f"{name:<{INDENT}}{text}".replace("\n", f"\n{'':<{INDENT}}") for name, text in rows]

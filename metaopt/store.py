@@ -106,10 +106,12 @@ class Store:
         count, last = self._db.execute(sql, (at,)).fetchone()
         return count, last or at
 
-    def last_event(self) -> int:
-        """The number of the last event, 0 before any: it tells whether anything was recorded."""
+    def newest(self) -> tuple[float, int]:
+        """When the first event was recorded (seconds since the epoch) and the number of the last
+        one, 0 before any: they tell whether this is still the same run, and anything is new."""
+        first = self._db.execute("SELECT at FROM events ORDER BY seq LIMIT 1").fetchone()
         (last,) = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
-        return last or 0
+        return (first[0], last) if first else (0.0, 0)
 
     def count(self, candidate: int, part: str, iteration: int) -> int:
         """How many results one evaluation has so far."""

@@ -18,7 +18,10 @@ class _Lasting:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._or_nowhere(lambda: self._stream.write(text))
+        # What the encoding lacks, as a path that is no UTF-8, becomes question marks: as wide.
+        coding = self._stream.encoding or "utf-8"
+        known = text.encode(coding, errors="replace").decode(coding)
+        self._or_nowhere(lambda: self._stream.write(known))
         return len(text)
 
     def flush(self) -> None:

@@ -35,13 +35,15 @@ class AgainstLuck:
 def validations(record: RunRecord) -> list[Validation]:
     """The baseline's own if there was one, then the parents' and the mutants', by iteration.
 
-    Runs of finalists aren't among them.
+    Those that the population has taken in, which candidates' rates are made of: in a run that goes
+    on, an iteration may be validated and not be decided, or decided before an earlier one.  Runs of
+    finalists aren't among them.
     """
     found = []
     if own := record.stages[0].get("baseline"):
         found.append(Validation(0, 0, tuple(own["papers"]), tuple(own["passed"])))
     for i, stages in sorted(record.stages.items()):
-        if "validated" in stages:
+        if "validated" in stages and i <= record.state.advanced:
             scores, parent = stages["validated"], stages["selected"]["parent"]
             for who, passed in ((parent, scores["parent"]), (i, scores["mutant"])):
                 if passed:  # a policy may not run the parent again
@@ -88,7 +90,8 @@ def against_luck(record: RunRecord) -> tuple[AgainstLuck, AgainstLuck]:
     is on record.  Raises ``UserError`` before any validation.
     """
     rates = shrunk_rates(record.state.candidates.values())
-    done = [i for i, s in record.stages.items() if "validated" in s and "decided" in s]
+    taken_in = record.state.advanced
+    done = [i for i, s in record.stages.items() if "validated" in s and i <= taken_in]
     chosen = [record.stages[i]["selected"] for i in done]
     parents = [rates[s["parent"]] for s in chosen]
     held = [s.get("rate", true) for s, true in zip(chosen, parents, strict=True)]

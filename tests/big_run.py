@@ -412,7 +412,7 @@ def build(
     ``planned``: of so many iterations, ``iterations`` of them decided; then it has no finalists
     and no test.  ``kept``: so many of the last iterations have their trajectories (None: all).
     ``calls_each``: as in ``MadeUp``.  ``hostile``: everything untrusted is; the papers lie beside
-    the folder.  ``days``: how long it took, until now.
+    the folder.  ``days``: how long it took at most, until now.
     """
     papers = None
     if hostile:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from inner_agent.items import parse_item
+
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = ROOT / "baseline_harness"
 CLASSICS = sorted((ROOT / "populations" / "classics").glob("*.diff"))
@@ -126,10 +128,12 @@ Play = Callable[..., tuple[Broker, dict[str, Any]]]
 def play(tmp_path: Path) -> Play:
     """Run a harness on the paper with a script; return the broker and the last submission."""
 
-    def play(tree: Path = BASELINE, **script: list[Answer]) -> tuple[Broker, dict[str, Any]]:
+    def play(
+        tree: Path = BASELINE, paper: str = PAPER, **script: list[Answer]
+    ) -> tuple[Broker, dict[str, Any]]:
         work = tmp_path / "work"
         work.mkdir()
-        (work / "paper.txt").write_text(PAPER, encoding="utf-8")
+        (work / "paper.txt").write_text(paper, encoding="utf-8")
         broker = Broker(copy.deepcopy(script))
         ours, theirs = socket.socketpair()
         thread = threading.Thread(target=broker.serve, args=[ours])
@@ -320,6 +324,149 @@ def test_the_scripted_harness_needs_no_main_agent(play: Play, tmp_path: Path) ->
     broker, result = play(tree, **TWO_ROUNDS)
     check_accepted_in_round_two(broker, result)
     assert broker.asked("main_agent") == []
+
+
+ONE_SHOT = ("self_instruct", "grounded_self_instruct", "cot_self_instruct")
+PROPOSAL = {**item("Why round?"), "evidence": ["Widgets roll further than gadgets do.", "Gadgets "
+            "stay where they are put, being flat."]}  # fmt: skip
+LONG_PAPER = """# On Widgets
+
+Made up for a test.
+
+## Rolling
+
+Widgets roll further than
+gadgets do. They are round.
+
+## Standing
+
+Gadgets stay where they are put, being flat.
+"""
+
+
+def classic(tmp_path: Path, name: str) -> Path:
+    """Return the baseline with a classical method's diff applied."""
+    return patched(tmp_path, ROOT / "populations" / "classics" / f"{name}.diff")
+
+
+@pytest.mark.parametrize("name", ONE_SHOT)
+def test_a_one_shot_method_asks_for_one_item_and_hands_it_in_as_it_is(
+    play: Play, tmp_path: Path, name: str
+) -> None:
+    broker, result = play(classic(tmp_path, name), **TWO_ROUNDS)
+    asked = [kind for kind, _ in broker.requests]
+    assert asked == ["challenger", "quality_verifier", "weak_only", "submit"]  # and no second try
+    assert list(result) == RESULT_KEYS
+    assert (result["final_accepted_round"], result["total_rounds"]) == (1, 1)
+    assert (result["rounds"][0]["accepted"], result["rounds"][0]["weak_solver_avg"]) == (False, 0.9)
+    grounded = json.dumps(broker.requests).count(json.dumps(PAPER)[1:-1])
+    assert grounded == (0 if name == "self_instruct" else 2)  # challenger and verifier
+    shown = broker.said("challenger")[0].count("<example>")
+    assert shown == (0 if name == "cot_self_instruct" else 3)
+
+
+@pytest.mark.parametrize("name", [*ONE_SHOT, "self_challenging"])
+def test_a_one_shot_item_that_holds_is_accepted(play: Play, tmp_path: Path, name: str) -> None:
+    script = {**TWO_ROUNDS, "weak_only": [outcome("WEAK_PASSED", 0.4)]}
+    script["challenger"] = [PROPOSAL]
+    broker, result = play(classic(tmp_path, name), paper=LONG_PAPER, **script)
+    asked = [kind for kind, _ in broker.requests]
+    assert asked == ["challenger", "quality_verifier", "weak_only", "strong_only", "submit"]
+    assert result["rounds"][0]["accepted"] is True
+    assert result["rounds"][0]["quality_verifier_kimi_passed"] is True
+    assert "evidence" not in broker.asked("weak_only")[0]["item"]
+
+
+@pytest.mark.parametrize("name", ONE_SHOT)
+def test_a_one_shot_method_has_no_item_where_the_reply_is_junk(
+    play: Play, tmp_path: Path, name: str
+) -> None:
+    broker, result = play(classic(tmp_path, name), challenger=["I'd rather not."] * 5)
+    assert len(broker.asked("challenger")) == 1
+    assert (result["final_accepted_round"], result["rounds"]) == (None, [])
+
+
+def test_examples_are_drawn_by_the_paper(tmp_path: Path) -> None:
+    tree = classic(tmp_path, "self_instruct")
+    pool = json.loads((tree / "seeds.json").read_text(encoding="utf-8"))
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from few_shot import examples\n"
+        "import json; print(json.dumps([examples(f'# Paper {n}') for n in range(40)]))"
+    )
+    drawn = [
+        subprocess.run(
+            [sys.executable, "-I", "-c", program, tree], text=True, capture_output=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]
+    texts = json.loads(drawn[0])
+    assert len(set(texts)) > 20
+    assert all(any(json.dumps(task, indent=1) in text for text in texts) for task in pool)
+    for task in pool:
+        assert parse_item(task).rubric
+        assert all(1 <= c["weight"] <= 7 for c in task["rubric"])
+
+
+def test_what_stands_before_the_item_is_reasoning(play: Play, tmp_path: Path) -> None:
+    thought = 'The ITEM: {"question": "not this one"} or $x_{1}$?\n'
+    reply = f"{thought}\n**ITEM**\n\n{json.dumps(item('Why?'))}"
+    broker, result = play(classic(tmp_path, "cot_self_instruct"), challenger=[reply])
+    assert result["rounds"][0]["question"] == "Why?"
+    assert "think it through in words" in broker.said("challenger")[0]
+
+
+def test_the_self_challenger_looks_before_it_proposes(play: Play, tmp_path: Path) -> None:
+    looks: list[tuple[str, str]] = [
+        ("list_sections", ""),
+        ("read_section", '{"section": 2, "page": 1}'),
+        ("read_section", '{"section": 9, "page": 1}'),
+        ("search_paper", '{"words": "GADGETS flat"}'),
+        ("check_quote", '{"quote": "widgets roll further than gadgets do."}'),
+        ("check_quote", '{"quote": "Gadgets roll further than widgets do."}'),
+        ("check_quote", "{not json"),
+        ("shell", "{}"),
+    ]
+    invented = {**PROPOSAL, "evidence": [PROPOSAL["evidence"][0], "Widgets sink in water, always."]}
+    sheet = [{"criterion": "c", "weight": "+8"}]
+    broker, result = play(
+        classic(tmp_path, "self_challenging"),
+        paper=LONG_PAPER,
+        challenger=[
+            {"content": "", "tool_calls": looks}, invented, {**PROPOSAL, "rubric": sheet},
+            PROPOSAL, PROPOSAL,
+        ],
+        quality_verifier=[{"passed": False, "feedback": "No."}],
+    )  # fmt: skip
+    chats = broker.asked("challenger")
+    assert "Widgets roll" not in json.dumps(chats[0])  # it sees only what it looks up
+    said = [m["content"] for m in chats[-1]["messages"] if m["role"] == "tool"]
+    told = [json.loads(text) for text in said]
+    assert [s["heading"] for s in told[0]["sections"]] == ["Beginning", "Rolling", "Standing"]
+    assert told[1]["text"] == "Widgets roll further than\ngadgets do. They are round."
+    assert told[2]["error"].startswith("section must be a number from 1 to 3")
+    assert told[3]["passages"] == ["Gadgets stay where they are put, being flat."]
+    assert [told[4], told[5]] == [{"found": True}, {"found": False}]
+    assert [t["error"][:16] for t in told[6:]] == ["the arguments ar", "there is no tool"]
+    complaints = [m["content"] for m in chats[-1]["messages"] if m["role"] == "user"][1:]
+    assert "'Widgets sink in water, always.'" in complaints[0]
+    assert "rubric[0].weight: must be a number, not '+8'" in complaints[1]
+    assert len(chats) == 4  # the third proposal stands, and there is no second item
+    assert (result["final_accepted_round"], result["total_rounds"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "most"),
+    [(PROPOSAL, 3), ({"content": "", "tool_calls": [("list_sections", "")]}, 16)],
+    ids=["proposes what doesn't hold", "never proposes"],
+)
+def test_the_self_challenger_is_bounded(
+    play: Play, tmp_path: Path, reply: Answer, most: int
+) -> None:
+    broker, result = play(classic(tmp_path, "self_challenging"), challenger=[reply] * 100)
+    assert len(broker.asked("challenger")) == most
+    assert result["rounds"] == []
 
 
 def test_the_example_in_the_docs_works(play: Play) -> None:

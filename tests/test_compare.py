@@ -130,7 +130,11 @@ def test_papers_and_repeats_can_be_added(
     [
         (("baseline",), [], "two harnesses or more"),
         (("baseline", "baseline"), [], "named twice"),
-        (("baseline", "no-such-branch"), [], "no such .diff, folder or RUN:CANDIDATE"),
+        (
+            ("baseline", "no-such-branch"),
+            [],
+            "no such .diff, folder, classic:NAME or RUN:CANDIDATE",
+        ),
         (("baseline", "missing.diff"), [], "no such file"),
         (("baseline", LEAK), [], "begun with the arms"),
         (("baseline", FIXES), ["--part", "test"], "sealed"),

@@ -116,7 +116,7 @@ def test_papers_can_be_added(made: Path, tmp_path: Path) -> None:
     [
         (["--set", "models.weak.temperature=0.3"], "other values of models.weak.temperature"),
         (["--harness", str(ROOT / "docs/examples/minimal_harness")], "made by another harness"),
-        (["--harness", "no-such-branch"], "no such .diff, folder or RUN:CANDIDATE"),
+        (["--harness", "no-such-branch"], "no such .diff, folder, classic:NAME or RUN:CANDIDATE"),
         (["--harness", "missing.diff"], "no such file"),
         (["--harness", "nowhere:best"], "nowhere isn't a run"),
         (["--papers", "nowhere"], "no such folder"),

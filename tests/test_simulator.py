@@ -220,6 +220,67 @@ def test_published_fixes_are_understood(tmp_path: Path) -> None:
         assert not [d for d in directives(prompt, "challenger") if d.startswith("demand:")]
 
 
+LOOKING = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+    for name in ("list_sections", "read_section", "search_paper", "check_quote")
+]
+
+
+def looked_up(shown: dict[int, str], prompt: str, seed: int) -> tuple[list[str], dict[str, Any]]:
+    """Play the tools for a challenger that sees ``shown``; its calls by name, and its item."""
+    messages: list[Message] = [{"role": "user", "content": prompt}]
+    names = []
+    for _ in range(12):
+        reply = ask("sim-challenger", *messages, seed=seed, tools=LOOKING)
+        if not reply.tool_calls:
+            return names, json.loads(reply.content[reply.content.index("{") :].rstrip("`\n"))
+        calls = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in reply.tool_calls
+        ]
+        messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+        for call in reply.tool_calls:
+            names.append(call.name)
+            given = json.loads(call.arguments)
+            result: dict[str, Any] = {
+                "list_sections": {"title": "On parts", "sections": [{"section": n} for n in shown]},
+                "read_section": {"text": shown.get(given.get("section", 0), "")},
+                "search_paper": {"passages": []},
+                "check_quote": {"found": given.get("quote", "") in "\n".join(shown.values())},
+            }[call.name]
+            message = {"role": "tool", "tool_call_id": call.id, "content": json.dumps(result)}
+            messages.append(message)
+    raise AssertionError("it never proposes")
+
+
+def test_a_challenger_with_tools_writes_from_what_they_showed() -> None:
+    whole = read_paper(PAPER.text).prose
+    shown = {1: " ".join(s.text for s in whole[:14]), 2: " ".join(s.text for s in whole[14:28])}
+    asked = PROMPTS["challenger"] + '\nGive "evidence" as well.'
+    specific = 0
+    for seed in range(12):
+        names, item = looked_up(shown, asked, seed)
+        assert names[:3] == ["list_sections", "read_section", "read_section"]
+        assert {"search_paper", "check_quote"} <= set(names)
+        assert not [s for s in whole[28:] if s.text in item["context"]]
+        assert item["evidence"]
+        assert all(quote in "".join(shown.values()) for quote in item["evidence"])
+        specific += "`" in item["question"]
+    assert specific >= 4
+    for seed in range(4):  # with the text taken away nothing is left
+        names, item = looked_up({1: "", 2: ""}, asked, seed)
+        assert "check_quote" not in names
+        assert "`" not in item["question"]
+        assert item["evidence"] == []
+    assert "evidence" not in looked_up(shown, PROMPTS["challenger"], 0)[1]
+
+
+def test_a_challenger_without_those_tools_is_as_it_was() -> None:
+    text = about_paper(PROMPTS["challenger"], "Write the first item for this paper.")
+    other = [{"type": "function", "function": {"name": "shell"}}, {"type": "function"}]
+    assert ask("sim-challenger", text, tools=other) == ask("sim-challenger", text)
+
+
 HOSTILE = [
     "", "\n", "x", "word " * 60_000, "`" * 4_000, "</paper></context>\n</paper>", "(" * 5_000,
     "\x00\ud800" * 50, "日本語。" * 300, '{"a":' * 3_000, "never state the " * 3_000,
@@ -242,6 +303,14 @@ def test_hostile_text_never_crashes(model: str) -> None:
             assert reply.content or reply.tool_calls
     for broken in ({}, {"role": "tool"}, {"role": "assistant", "tool_calls": [1, {"id": 3}]}):
         ask(model, broken)
+    for text in (*HOSTILE, '{"sections": [1, {"section": []}]}', '{"text": 1, "passages": {}}'):
+        looks = [
+            {"id": f"c{n}", "function": {"name": one["function"]["name"], "arguments": text}}
+            for n, one in enumerate(LOOKING)
+        ]
+        told = [{"role": "tool", "tool_call_id": look["id"], "content": text} for look in looks]
+        asked = {"role": "assistant", "tool_calls": looks}
+        ask(model, {"role": "user", "content": text}, asked, *told, tools=LOOKING)
 
 
 def test_synthetic_papers_are_distinct_and_say_what_they_are(tmp_path: Path) -> None:

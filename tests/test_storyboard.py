@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -227,6 +228,38 @@ def _break(value: Any, rng: random.Random) -> None:
         del value[key]
     else:
         value[key] = rng.choice(JUNK)
+
+
+def test_numbers_beyond_all_sense_are_none(record: RunRecord) -> None:
+    """Of two of 1e308 no sum is a number; and 10**400 is none of a page's."""
+    trajectory = next(t for t, b in boards(record) if b.rounds and b.rounds[0].trial.attempts)
+    broken = json.loads(json.dumps(trajectory))
+    for step in broken["steps"]:
+        for attempt in step.get("attempts", ()):
+            attempt["score"] = 1e308
+    for round_ in broken["rounds"]:
+        round_ |= {"weak": [1e308, 1e308], "strong": [-1e308, -1e308]}
+    broken["result"] |= {"calls": 10**400, "prompt_tokens": 10**400, "usd": 1e308}
+    for steps in (broken["steps"], []):
+        board = storyboard(broken | {"steps": steps}, Criteria(), 3)
+        assert all(a.score is None for r in board.rounds for a in r.trial.attempts)
+        html(record, board, broken)
+
+
+def test_four_times_as_much_said_takes_no_sixteen_times_as_long(record: RunRecord) -> None:
+    """A harness may tell the challenger thousands of lines, each time."""
+    trajectory = next(t for t, b in boards(record) if len(b.rounds) > 1)
+    took = []
+    for lines in (4_000, 16_000):
+        long = json.loads(json.dumps(trajectory))
+        told = [{"role": "user", "content": "\n".join(f"line {n}" for n in range(lines))}]
+        for step in long["steps"]:
+            if step.get("agent") == "challenger":
+                step |= {"messages": told, "continues": 0}
+        started = time.process_time()
+        storyboard(long, Criteria(), 3)
+        took.append(time.process_time() - started)
+    assert took[1] < 9 * took[0]
 
 
 def test_what_is_missing_is_told(record: RunRecord) -> None:

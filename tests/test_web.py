@@ -63,7 +63,7 @@ def ask(at: str, path: str, method: str = "GET", **headers: str) -> tuple[int, s
 def test_from_the_plot_to_the_messages(at: str, page: Watched) -> None:
     page.open(f"{at}/")
     tab = page.page
-    expect(tab.get_by_text("SIMULATED")).to_be_visible()
+    expect(tab.locator(".simulated")).to_be_visible()
     tab.locator(DRAWN.format("course")).wait_for()
     point = tab.locator(POINTS).first.bounding_box()
     assert point
@@ -90,11 +90,47 @@ def test_a_running_run_is_followed(tmp_path: Path, page: Watched) -> None:
         before = newest.inner_text()
         said = tab.locator("[data-news]")
         expect(said).to_be_empty()
+        tab.locator("#meter table").wait_for()
+        meter = tab.locator("#meter").inner_text()
+        zoomed = zoom_in(page)
         aside(lambda: big_run.append(run, 2))
         expect(said).to_contain_text("8 of 20 decided")
         expect(newest).not_to_have_text(before)
         expect(tab.locator(POINTS)).not_to_have_count(points)
         assert tab.locator(POINTS).count() > points
+        expect(tab.locator("#meter")).not_to_have_text(meter)  # it follows as well
+        assert tab.evaluate(X_RANGE) == zoomed  # what the reader looks at stays
+
+
+X_RANGE = "document.querySelector('[data-chart=course]').layout.xaxis.range"
+
+
+def zoom_in(page: Watched) -> list[float]:
+    """Drag over a part of the course; returns the range that is seen then."""
+    tab = page.page
+    whole = tab.evaluate(X_RANGE)
+    box = tab.locator("#course .nsewdrag").bounding_box()
+    assert box
+    tab.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.3 * box["height"])
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"], steps=5)
+    tab.mouse.up()
+    tab.wait_for_function(f"({X_RANGE})[1] !== {whole[1]}")
+    seen: list[float] = tab.evaluate(X_RANGE)
+    return seen
+
+
+def test_a_chart_says_what_it_is_and_sends_nothing(at: str, page: Watched) -> None:
+    page.open(f"{at}/")
+    scroll_through(page)
+    for chart in page.page.locator("[data-chart]").all():
+        texts = chart.locator(".annotation-text").all_text_contents()
+        assert "SIMULATED" in texts
+        assert any(t.startswith("small, simulated") for t in texts)
+        buttons = chart.locator(".modebar-btn").evaluate_all(
+            "(all) => all.map((b) => b.getAttribute('data-title'))"
+        )
+        assert set(buttons) <= {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
 
 
 def test_search_by_keyboard(at: str, page: Watched) -> None:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.colours import BLUE, DARK, GREEN, GREY, ORANGE
-from analysis.course import Point, course
+from analysis.course import SHORT, Point, course
 from analysis.style import INCHES, Drawn, Width, drawable, iterations, mark_simulated, percents
 from inner_agent.errors import UserError
 from metaopt.optimism import Figure as Told
@@ -30,16 +30,6 @@ MARKS = (
     ("control", "s", "white", GREEN, "live control: parent, unchanged"),
 )
 BANDS = "bands: 95% intervals, which don't account for the choice of the best"
-# The meter's figures that are drawn, and what stands below them.
-SHORT = {
-    "highest single score": "highest score",
-    "best, when accepted": "when accepted",
-    "best, its runs in the search": "in the search",
-    "best, shrunk": "shrunk",
-    "finalist, run again": "run again",
-    "sealed test, best": "sealed test",
-    "sealed test, the best then": "test, best then",
-}
 
 
 def draw(folders: Sequence[Path], width: Width) -> Drawn:

@@ -34,12 +34,41 @@ def layout(height: int, **more: Any) -> Chart:
     """What all charts have in common."""
     font = {"family": "system-ui, sans-serif", "size": 13, "color": DARK}
     base: Chart = {
-        "height": height, "font": font, "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
+        # What a reader zoomed into stays as it is when the numbers are renewed.
+        "uirevision": "kept", "modebar": {"orientation": "v", "bgcolor": "rgba(0,0,0,0)"},
+        "height": height, "font": font, "margin": {"l": 56, "r": 40, "t": 12, "b": 48},
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "hoverlabel": {"align": "left", "bgcolor": "#FFFFFF", "font": {"size": 12}},
     }  # fmt: skip
     return base | more
+
+
+def marked(chart: Chart, run: str, simulated: bool) -> Chart:
+    """The chart with the run's name below it, and across it, if it is so, that it is simulated: a
+    picture of it goes its way without its page."""
+    corner = {"xref": "paper", "yref": "paper", "showarrow": False}
+    notes: list[Chart] = [
+        corner | {
+            "x": 1, "y": 0, "yshift": -46, "xanchor": "right", "yanchor": "bottom",
+            "text": chart_text(run, 40) + (", simulated" if simulated else ""),
+            "font": {"size": 10, "color": "#595959"},
+        }
+    ]  # fmt: skip
+    if simulated:
+        notes.append(
+            corner | {
+                "x": 0.5, "y": 0.5, "text": "SIMULATED", "textangle": -14,
+                "font": {"size": 56, "color": "rgba(51,51,51,0.08)"},
+            }
+        )  # fmt: skip
+    return chart | {"layout": chart["layout"] | {"annotations": notes}}
+
+
+def whole_ticks(last: int) -> Chart:
+    """Ticks at whole numbers of iterations, about eight of them, none beyond the last."""
+    step = next(s * m for m in (1, 10, 100, 1000, 10_000) for s in (1, 2, 5) if last <= 9 * s * m)
+    return {"tickmode": "array", "tickvals": list(range(0 if step > 1 else 1, last + 1, step))}
 
 
 def axis(title: str, **more: Any) -> Chart:
@@ -52,13 +81,14 @@ def course_chart(
 ) -> Chart:
     """Validation pass rate over iterations; ``unchosen`` are figures that chose nothing."""
     data = [*_baseline(points), *_best(points), *_scores(points, summaries, links)]
+    last = points[-1].iteration if points else 1
     if unchosen and points:
-        data += _unchosen(points[-1].iteration, unchosen)
+        data += _unchosen(last, unchosen)
     return {
         "data": data,
         "layout": layout(
             420,
-            xaxis=axis("iteration", rangemode="nonnegative", showgrid=False),
+            xaxis=axis("iteration", showgrid=False, **whole_ticks(last)),
             yaxis=axis("validation pass rate", tickformat=".0%", rangemode="tozero"),
         ),
     }
@@ -101,7 +131,7 @@ def _best(points: Sequence[Point]) -> list[Chart]:
     line = {
         "x": x, "y": y, "mode": "lines", "type": "scatter", "text": hover, "hoverinfo": "text",
         "line": {"color": BLUE, "width": 2.5},
-        "name": f"best so far, average of its runs ({known[-1].best_rate:.0%})",
+        "name": f"current best, average of its runs ({known[-1].best_rate:.0%})",
     }  # fmt: skip
     return [_band(x, low, high, "rgba(0,114,178,0.16)"), line]
 
@@ -131,25 +161,40 @@ def _scores(points: Sequence[Point], summaries: dict[int, str], links: Links) ->
 
 
 def _unchosen(last: int, told: Sequence[Told]) -> list[Chart]:
-    """At the right end: runs after the choice, and the sealed test's."""
-    apart = max(0.5, 0.02 * last)
+    """At the right end, each under its name: runs after the choice, and the sealed test's."""
+    apart = max(0.8, 0.04 * last)
     x = [last + 1 + apart * (k + 1) for k in range(len(told))]
     arms = [(f.interval or (f.rate, f.rate)) for f in told]
-    return [
-        {
-            "x": x, "y": [f.rate for f in told], "mode": "markers", "type": "scatter",
-            "marker": {"symbol": "star", "size": 11, "color": GREEN},
-            "error_y": {
-                "type": "data", "symmetric": False, "color": GREEN, "thickness": 1.2, "width": 3,
-                "array": [high - f.rate for f, (_, high) in zip(told, arms, strict=True)],
-                "arrayminus": [f.rate - low for f, (low, _) in zip(told, arms, strict=True)],
-            },
-            "text": [f"{f.name}: candidate {f.candidate}, {f.rate:.0%} of {f.rollouts} rollouts"
-                     for f in told],
-            "hoverinfo": "text", "cliponaxis": False,
-            "name": "runs that had no part in the choice (finalist again, sealed test)",
-        }
-    ]  # fmt: skip
+    bars = {
+        "type": "data", "symmetric": False, "color": GREEN, "thickness": 1.2, "width": 3,
+        "array": [high - f.rate for f, (_, high) in zip(told, arms, strict=True)],
+        "arrayminus": [f.rate - low for f, (low, _) in zip(told, arms, strict=True)],
+    }  # fmt: skip
+    hover = [
+        f"{f.name}: candidate {f.candidate}, {f.rate:.0%} of {f.rollouts} rollouts" for f in told
+    ]
+    stars = {
+        "x": x, "y": [f.rate for f in told], "mode": "markers", "type": "scatter",
+        "marker": {"symbol": "star", "size": 11, "color": GREEN}, "error_y": bars,
+        "text": hover, "hoverinfo": "text", "cliponaxis": False,
+        "name": "runs that had no part in the choice",
+    }  # fmt: skip
+    names = {
+        "x": x, "y": [high for _, high in arms], "mode": "text", "type": "scatter",
+        "text": [AT_THE_END.get(f.name, f.name) for f in told], "textposition": "top center",
+        "textfont": {"size": 10, "color": "#00694C"}, "hoverinfo": "skip", "showlegend": False,
+        "cliponaxis": False,
+    }  # fmt: skip
+    return [stars, names]
+
+
+AT_THE_END = {
+    "finalist, run again": "run<br>again",
+    "sealed test, best": "test:<br>best",
+    "sealed test, the best then": "test: the<br>best then",
+    "sealed test, baseline": "test:<br>baseline",
+    "sealed test, published": "test:<br>published",
+}
 
 
 def paper_chart(found: Sequence[Validation], links: Links) -> Chart:
@@ -218,13 +263,21 @@ def lineage_chart(nodes: Sequence[Node], summaries: dict[int, str], links: Links
             name = f"{name.partition(',')[0]} ({len(chosen)})"
             data.append(_nodes(chosen, symbol, face, edge, name, summaries, links))
     blank = {"showgrid": False, "zeroline": False}
+    best = [n for n in nodes if n.on_best_line]
+    data.append(
+        {
+            "x": [n.x for n in best], "y": [n.y for n in best], "mode": "text", "type": "scatter",
+            "text": [str(n.id) for n in best], "textposition": "top left", "hoverinfo": "skip",
+            "textfont": {"size": 11, "color": "#005F95"}, "showlegend": False,
+        }
+    )  # fmt: skip
     lanes = {n.y for n in nodes}
     height = int(min(760, max(280, 160 + 16 * (max(lanes) - min(lanes)))))
     return {
         "data": data,
         "layout": layout(
             height,
-            xaxis={**blank, "title": {"text": "iteration"}},
+            xaxis={**blank, **whole_ticks(nodes[-1].iteration), "title": {"text": "iteration"}},
             yaxis={**blank, "showticklabels": False},
         ),
     }

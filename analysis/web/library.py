@@ -22,26 +22,35 @@ class Shelf:
     name: str
     folder: Path
     ledger: Ledger = field(default_factory=Ledger)
-    _version: int = -1
+    _newest: tuple[float, int] = (0.0, -1)
     _record: RunRecord | None = None
     _points: tuple[RunRecord | None, list[Point]] = (None, [])
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def version(self) -> int:
-        """Counts up whenever an event is recorded; cheap.  Raises ``UserError``."""
+    def version(self) -> str:
+        """Another one whenever an event is recorded, or another run has taken the folder; cheap.
+
+        Raises ``UserError``.
+        """
+        first, last = self._look()
+        return f"{first}-{last}"
+
+    def _look(self) -> tuple[float, int]:
         path = database_of(self.folder)
         try:
             with closing(Store(path, readonly=True)) as store:
-                return store.last_event()
+                return store.newest()
         except sqlite3.Error as e:
             raise UserError(f"{path}: can't be read ({e})") from None
 
     def record(self) -> RunRecord:
         """The run as it is now.  Raises ``UserError`` when it can't be read."""
         with self._guard:
-            version = self.version()
-            if self._record is None or version != self._version:
-                self._record, self._version = open_record(self.folder), version
+            newest = self._look()
+            if self._record is None or newest != self._newest:
+                if newest[0] != self._newest[0]:  # another run
+                    self.ledger = Ledger()
+                self._record, self._newest = open_record(self.folder), newest
             return self._record
 
     def points(self) -> list[Point]:
@@ -54,6 +63,7 @@ class Shelf:
 
     def used(self) -> dict[str, Usage]:
         """What each role used so far.  Raises ``UserError``."""
+        self.record()  # another run may have taken the folder
         with self._guard:
             self.ledger.update(self.folder)
             return self.ledger.by_role()
@@ -77,7 +87,7 @@ def shelves(folders: Sequence[Path]) -> dict[str, Shelf]:
     """
     found: dict[str, Shelf] = {}
     for folder in folders:
-        word = folder.resolve().name or "run"
+        word = folder.resolve().name.encode(errors="replace").decode() or "run"  # maybe no UTF-8
         if word in ("static", ".", ".."):
             word = f"run-{word}"
         name, n = word, 1

@@ -5,8 +5,9 @@ a reader shows what there is.  None of these functions raises.
 """
 
 import json
-import math
 from typing import Any
+
+MOST = 1e15  # beyond it a number means nothing here, and sums of such overflow
 
 
 def text(value: Any) -> str:
@@ -20,18 +21,16 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or ``None``."""
+    """A number that sums and averages can bear, or ``None``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond all floats
-        return None
+    return float(value) if -MOST <= value <= MOST else None  # NaN isn't either
 
 
 def whole(value: Any) -> int:
     """A count, 0 where it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    counts = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST
+    return value if counts else 0
 
 
 def table(value: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from analysis.course import course
@@ -70,7 +71,8 @@ def write_html(run: Path, out: Path, sample: int, papers: Sequence[str]) -> str:
 
 def chosen(record: RunRecord, sample: int, papers: Sequence[str]) -> list[Key]:
     """The rollouts that are told in full, of the best candidate's validation: of ``papers``, or of
-    as many as ``sample`` says; where a change fixed or broke a paper, its parent's as well.
+    as many as ``sample`` says, fixed and broken ones in turn before the others.  Where a change
+    fixed or broke a paper, its parent's rollout comes before it.
 
     Raises ``UserError`` for a paper that isn't among them.
     """
@@ -81,13 +83,17 @@ def chosen(record: RunRecord, sample: int, papers: Sequence[str]) -> list[Key]:
             f"--paper {unknown}: the best candidate wasn't validated on it; metaopt show"
             f" {record.folder} best --papers lists them"
         )
-    if papers:
-        wanted = [rows[p] for p in dict.fromkeys(papers)]
-    else:
-        order = {"fixed": 0, "broken": 1, "": 2}
-        wanted = sorted(rows.values(), key=lambda row: order[row.change])
-    keys = [key for row in wanted for key in _keys(row)]
-    return keys if papers else keys[:sample]
+    wanted = [rows[p] for p in dict.fromkeys(papers)] or _in_turn(list(rows.values()))[:sample]
+    return [key for row in wanted for key in _keys(row)]
+
+
+def _in_turn(rows: Sequence[PaperRow]) -> list[PaperRow]:
+    """The first fixed one, the first broken one, the second fixed one, …; then those unchanged."""
+    fixed, broken, others = (
+        [row for row in rows if row.change == change] for change in ("fixed", "broken", "")
+    )
+    pairs = zip_longest(fixed, broken)
+    return [row for pair in pairs for row in pair if row is not None] + others
 
 
 def _keys(row: PaperRow) -> list[Key]:
@@ -108,7 +114,7 @@ def one_file(record: RunRecord, sections: Sequence[Section], told: Sequence[Key]
     return render(
         "report.html",
         sections=sections, page=overview(record), links=links, boards=boards,
-        charts=dict(_charts(record, links)), scripts=scripts, style=style,
+        charts=_charts(record, links), scripts=scripts, style=style,
         policy=str(Policy(scripts, style)), candidates=candidates, left_out=left_out,
         simulated=record.config.simulated,
     )  # fmt: skip
@@ -123,15 +129,18 @@ def _inline(path: Path) -> str:
     return path.read_text(encoding="utf-8").replace("</script", "<\\/script")
 
 
-def _charts(record: RunRecord, links: Links) -> Iterator[tuple[str, charts.Chart]]:
-    points = course(record)
-    told = summaries(record)
-    yield "course", charts.course_chart(points, unchosen(record), told, links)
-    yield "lineage", charts.lineage_chart(lineage(record), told, links)
-    yield "papers", charts.paper_chart(validations(record), links)
-    yield "failures", charts.failure_chart(failure_mix(record))
+def _charts(record: RunRecord, links: Links) -> dict[str, charts.Chart]:
+    points, told = course(record), summaries(record)
+    made = {
+        "course": charts.course_chart(points, unchosen(record), told, links),
+        "lineage": charts.lineage_chart(lineage(record), told, links),
+        "papers": charts.paper_chart(validations(record), links),
+        "failures": charts.failure_chart(failure_mix(record)),
+    }
     if (record.folder / "calls.db").is_file():
-        yield "spending", charts.spending_chart(spending(record))
+        made["spending"] = charts.spending_chart(spending(record, points=points))
+    name, simulated = record.folder.resolve().name, record.config.simulated
+    return {kind: charts.marked(chart, name, simulated) for kind, chart in made.items()}
 
 
 def _candidates(record: RunRecord, links: Links) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ have its own name lead here).
 """
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from git.exc import GitError
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
@@ -27,11 +30,12 @@ from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
 from analysis.web.overview import overview, spending_rows, summaries, unchosen
 from analysis.web.paper import paper_page, raw_page
-from analysis.web.render import FOLDER, plotting_script, render
+from analysis.web.render import FOLDER, as_json, plotting_script, render
 from analysis.web.search import search_page
 from inner_agent.errors import UserError
 from metaopt.optimism import meter
-from metaopt.runs import Row, run_row
+from metaopt.runs import DAMAGED, Row, row_or_why
+from metaopt.text import one_line
 from metaopt.validations import validations
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -85,6 +89,10 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
         response.headers.update({k: v for k, v in e.headers.items() if k in ("Location", "Allow")})
     except UserError as e:
         response = _message(request, 404, "Not here", str(e))
+    except (*DAMAGED, GitError) as e:
+        told = f"This can't be made of the run's files; is one damaged?  {type(e).__name__}: {e}"
+        print(f"{request.path}: {one_line(told, 300)}", file=sys.stderr, flush=True)
+        response = _message(request, 500, "Can't be read", told)
     response.headers.update(HEADERS)
     return response
 
@@ -132,17 +140,15 @@ async def _runs(request: web.Request) -> web.StreamResponse:
 
 
 def _run_row(shelf: Shelf) -> tuple[str, Row]:
-    return ServerLinks(shelf.name).overview(), run_row(shelf.name, shelf.record())
+    return ServerLinks(shelf.name).overview(), row_or_why(shelf.name, shelf.folder, shelf.record)
 
 
 async def _overview(request: web.Request) -> web.StreamResponse:
     shelf = _shelf(request)
 
     def context() -> dict[str, Any]:
-        version, page = shelf.version(), overview(shelf.record())
-        return _common(shelf) | {
-            "page": page, "version": version, "done": page.done, "running": shelf.running,
-        }  # fmt: skip
+        now = _now(shelf)
+        return _common(shelf) | {"page": overview(shelf.record()), "now": as_json(now)}
 
     return await _page("overview.html", context)
 
@@ -156,22 +162,29 @@ def _common(shelf: Shelf) -> dict[str, Any]:
 async def _version(request: web.Request) -> web.StreamResponse:
     """Whether anything is new, for a page that follows a run."""
     shelf = _shelf(request)
+    now = await asyncio.to_thread(lambda: _now(shelf))
+    return web.json_response(now, headers={"Cache-Control": "no-store"})
 
-    def look() -> dict[str, Any]:
-        page = overview(shelf.record())
-        news = f"{dict(page.facts)['Iterations']}; {page.state}"
-        return {
-            "version": shelf.version(), "running": shelf.running, "done": page.done, "news": news,
-        }  # fmt: skip
 
-    return web.json_response(await asyncio.to_thread(look), headers={"Cache-Control": "no-store"})
+def _now(shelf: Shelf) -> dict[str, Any]:
+    """How the run stands: numbers that change when there is something new to show, and a line."""
+    version, page = shelf.version(), overview(shelf.record())
+    news = f"{dict(page.facts)['Iterations']}; {page.state}"
+    return {
+        "version": version, "running": shelf.running, "done": page.done,
+        "decided": len(page.rows), "news": news,
+    }  # fmt: skip
 
 
 async def _chart(request: web.Request) -> web.StreamResponse:
     shelf, name = _shelf(request), request.match_info["chart"]
     if name not in CHARTS:
         raise web.HTTPNotFound(text=f"There is no chart {name!r}.")
-    figure = await asyncio.to_thread(lambda: CHARTS[name](shelf))
+
+    def drawn() -> charts.Chart:
+        return charts.marked(CHARTS[name](shelf), shelf.name, shelf.record().config.simulated)
+
+    figure = await asyncio.to_thread(drawn)
     return web.json_response(figure, headers={"Cache-Control": "no-store"})
 
 
@@ -301,6 +314,11 @@ def view_runs(folders: Sequence[Path], host: str, port: int) -> None:
         asyncio.run(serve(known, host, port, started))
 
 
+def _of_ours(record: logging.LogRecord) -> bool:
+    """Is it this server's fault?  A request that can't be read is answered, and that is all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 async def serve(
     shelves: Mapping[str, Shelf], host: str, port: int, started: Callable[[str], None]
 ) -> None:
@@ -309,6 +327,7 @@ async def serve(
     Raises ``UserError`` when the port is taken.
     """
     plotting_script()
+    logging.getLogger("aiohttp.server").addFilter(_of_ours)
     os.nice(10)  # a run on this machine comes first
     runner = web.AppRunner(application(shelves), access_log=None)
     await runner.setup()

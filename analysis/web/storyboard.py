@@ -420,15 +420,17 @@ def _told(steps: Sequence[Step], listed: Sequence[Span]) -> list[Told | None]:
     whole = said(steps)
     first = next((n for n, s in enumerate(steps) if s.get("agent") == "challenger"), None)
     base = _lines(whole.get(first, ())) if first is not None else []
-    before, found = base, list[Told | None]()
+    first_told = before = set(base)
+    found = list[Told | None]()
     for n, span in enumerate(listed):
         if span.written is None or not n:
             found.append(None)
             continue
-        lines = [x for x in _lines(whole.get(span.written, ())) if x not in set(base)]
-        fresh = [x for x in lines if x not in set(before)]
+        heard = _lines(whole.get(span.written, ()))
+        lines = [x for x in heard if x not in first_told]
+        fresh = [x for x in lines if x not in before]
         found.append(Told("\n".join(lines), "\n".join(fresh)))
-        before = _lines(whole.get(span.written, ()))
+        before = set(heard)
     return found
 
 

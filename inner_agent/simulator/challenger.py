@@ -63,12 +63,24 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     text, rest = split_paper(last_user(request.messages))
     prompt, past = _past(rest)
     told = directives(prompt, "challenger") | directives(_advice(rest), "challenger")
+    item = write(text, told, past, rng, p, typed=request.schema is not None)
+    return wrapped(item, rng, p, typed=request.schema is not None)
+
+
+def write(
+    text: str, told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters, *, typed: bool
+) -> dict[str, Any]:
+    """An item from a paper's text; ``typed``: the request's schema rules out weights as strings."""
     plan = _plan(told, past, rng, p)
-    paper = read_paper(text)
-    item = _item(paper, plan, frozenset(stems(past.text)), rng)
-    _weigh(item["rubric"], plan, rng, typed=request.schema is not None)
+    item = _item(read_paper(text), plan, frozenset(stems(past.text)), rng)
+    _weigh(item["rubric"], plan, rng, typed=typed)
+    return item
+
+
+def wrapped(item: dict[str, Any], rng: Random, p: SimulatorParameters, *, typed: bool) -> Reply:
+    """An item as a reply: bare, fenced, or broken off; bare where a schema was asked for."""
     body = json.dumps(item, ensure_ascii=False, indent=1)
-    if request.schema is not None:
+    if typed:
         return say(body)
     if rng.random() < p.broken_reply:
         return say(body[: len(body) * 2 // 3])
@@ -258,7 +270,7 @@ def _rubric(criteria: Sequence[str]) -> Rubric:
 
 
 def _weigh(rubric: Rubric, plan: Plan, rng: Random, *, typed: bool) -> None:
-    """Bend the rubric as planned; ``typed``: the request's schema rules strings out."""
+    """Bend the rubric as planned."""
     if plan.heavy:
         heavy = rubric[rng.choice((0, -1))]
         heavy["weight"] = sum(c["weight"] for c in rubric if c is not heavy)

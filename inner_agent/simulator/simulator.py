@@ -12,7 +12,7 @@ from inner_agent.llm import Reply, Request
 from inner_agent.simulator import (
     analyzer,
     auditor,
-    challenger,
+    explorer,
     implementer,
     judge,
     main_agent,
@@ -26,7 +26,7 @@ Persona = Callable[[Request, Random, SimulatorParameters], Reply]
 
 _PERSONAS: Mapping[str, Persona] = {
     "sim-main-agent": main_agent.reply,
-    "sim-challenger": challenger.reply,
+    "sim-challenger": explorer.reply,
     "sim-quality-verifier": verifier.reply,
     "sim-weak": solver.weak,
     "sim-strong": solver.strong,

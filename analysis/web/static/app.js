@@ -2,9 +2,10 @@
 // No page needs it to be read: every chart has a table or links beside it.
 
 const FOLLOW_MS = 2000;
+// Named one by one: among the library's own are some that send figures to a service.
 const config = {
-  responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
-  showSendToCloud: false, plotlyServerURL: "", // its "Share chart" would upload the run's figures
+  responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["resetScale2d"]],
 };
 
 const library = new Promise((resolve) => {
@@ -14,26 +15,31 @@ const library = new Promise((resolve) => {
 
 async function figureOf(element) {
   if (!element.dataset.source) {
-    return JSON.parse(document.getElementById(`chart-${element.dataset.chart}`).textContent);
+    return document.getElementById(`chart-${element.dataset.chart}`).textContent;
   }
   const answer = await fetch(element.dataset.source);
   if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-  return answer.json();
+  return answer.text();
 }
+
+const drawn = new WeakMap(); // by element: the numbers that it shows
 
 function goTo(event) {
   const address = event.points[0]?.customdata;
-  // Only our own pages: an address of ours begins with / or #.
-  if (typeof address === "string" && /^[/#]/.test(address)) window.location.assign(address);
+  // Only our own pages: an address of ours begins with one / or with #.
+  if (typeof address === "string" && /^(\/(?!\/)|#)/.test(address)) window.location.assign(address);
 }
 
 async function draw(element) {
   try {
-    const [figure, plotly] = await Promise.all([figureOf(element), library]);
+    const [text, plotly] = await Promise.all([figureOf(element), library]);
+    if (drawn.get(element) === text) return;
+    const figure = JSON.parse(text);
     element.querySelector(".wait")?.remove();
-    const first = !element.classList.contains("js-plotly-plot");
-    await plotly.react(element, figure.data, figure.layout, config);
-    if (first) element.on("plotly_click", goTo);
+    const picture = { filename: element.dataset.chart, scale: 2 };
+    await plotly.react(element, figure.data, figure.layout, { ...config, toImageButtonOptions: picture });
+    if (!drawn.has(element)) element.on("plotly_click", goTo);
+    drawn.set(element, text);
     element.dataset.drawn = "yes";
     performance.mark(`drawn:${element.dataset.chart}`);
   } catch (problem) {
@@ -44,10 +50,14 @@ async function draw(element) {
 
 async function bring(element) {
   const answer = await fetch(element.dataset.fragment);
-  if (!answer.ok) return;
+  if (!answer.ok) {
+    element.querySelector(".wait").textContent = "can't be shown: a file of the run is missing or damaged";
+    return;
+  }
   // Made by our own templates, which escape what models wrote; scripts in it don't run.
   const made = new DOMParser().parseFromString(await answer.text(), "text/html");
   element.replaceChildren(...made.body.childNodes);
+  element.dataset.brought = "yes";
 }
 
 // What is off the screen is drawn when it comes near.
@@ -61,28 +71,30 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "300px" });
 document.querySelectorAll("[data-chart], [data-fragment]").forEach((one) => seen.observe(one));
 
-async function renew() {
+async function renew(fragments) {
   const answer = await fetch(window.location.pathname + window.location.search);
   if (!answer.ok) return;
   const made = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-part]")) {
     const fresh = made.querySelector(`[data-part="${part.dataset.part}"]`);
-    if (fresh) part.replaceWith(fresh);
+    // What is as it was keeps the reader's focus and selection.
+    if (fresh && !fresh.isEqualNode(part)) part.replaceWith(fresh);
   }
   const charts = [...document.querySelectorAll("[data-chart][data-drawn]")];
-  await Promise.all(charts.map(draw));
+  const parts = fragments ? [...document.querySelectorAll("[data-fragment][data-brought]")] : [];
+  await Promise.all([...charts.map(draw), ...parts.map(bring)]);
 }
 
 async function follow(mark) {
   const look = async () => {
     if (!document.hidden) {
       try {
-        const { version, running, done, news } = await (await fetch(mark.dataset.follow)).json();
-        const ended = mark.dataset.running && !running;
-        if (`${version}` !== mark.dataset.version || `${done}` !== mark.dataset.done || ended) {
-          Object.assign(mark.dataset, { version, done, running: running ? "yes" : "" });
-          await renew();
-          document.querySelector("[data-news]").textContent = news;
+        const now = await (await fetch(mark.dataset.follow)).json();
+        const was = JSON.parse(mark.dataset.now);
+        if (["version", "done", "running"].some((key) => now[key] !== was[key])) {
+          mark.dataset.now = JSON.stringify(now);
+          await renew(now.decided !== was.decided || now.running !== was.running);
+          document.querySelector("[data-news]").textContent = now.news;
         }
       } catch { /* the server was stopped; it may come back */ }
     }
