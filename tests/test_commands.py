@@ -281,7 +281,8 @@ def test_runs_are_listed_newest_first_and_broken_ones_with_their_reason(
         "old*", "stopped", "3/4", "25.0%", "62.5%", "(1)", "$0.25", "2.3", "days", "paper",
     ]  # fmt: skip
     assert "cut: broken: not a run's folder (no run.db)" in out
-    assert "torn: broken: JSONDecodeError" in out
+    assert "torn: broken: run.db: '" in out
+    assert "isn't as metaopt wrote it" in out
     assert "noise: a data set, made by metaopt generate" in out
     assert "notes" not in out
     assert out.endswith("*: SIMULATED, says nothing about real models\n")
