@@ -21,6 +21,7 @@ from metaopt.text import (
     clean,
     dollars,
     duration,
+    fold,
     grid,
     one_line,
     pooled,
@@ -87,12 +88,18 @@ def full(folder: Path) -> str:
 
 
 def _page(record: RunRecord, rows: Sequence[tuple[str, str]]) -> str:
-    """The run's name above its rows; a row's further lines are indented."""
+    """The run's name above its rows; a row's further lines are indented.
+
+    Commands are left whole: the terminal breaks them so that they can be copied.
+    """
     head = clean(record.folder.resolve().name)
     if record.config.simulated:
         head += f"   {SIMULATED}"
-    lines = [f"{name:<{INDENT}}{text}".replace("\n", f"\n{'':<{INDENT}}") for name, text in rows]
-    return "\n".join([head, *lines])
+    lines = fold(head)
+    for name, text in rows:
+        parts = text.split("\n") if name == "next" else fold(text, INDENT)
+        lines += [f"{name:<{INDENT}}{parts[0]}", *(f"{'':<{INDENT}}{part}" for part in parts[1:])]
+    return "\n".join(lines)
 
 
 def _standing(record: RunRecord) -> list[tuple[str, str]]:

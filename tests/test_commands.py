@@ -183,6 +183,19 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 # Status
 
 
+def test_status_fits_a_narrow_terminal(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.chdir(run)
+    out = ask(capsys, "status", ".")[1]
+    page, _, _ = out.partition("next  ")  # commands are left whole
+    assert max(map(len, page.splitlines())) <= 40
+    flat = " ".join(out.split())
+    assert "3 of 4 decided: 1 accepted, 1 rejected" in flat
+    assert "my run SIMULATED: says nothing about real models" in flat
+
+
 def test_status_says_what_a_colleague_asks_first(
     run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +299,8 @@ def test_runs_are_listed_newest_first_and_broken_ones_with_their_reason(
         "old*", "stopped", "3/4", "25.0%", "62.5%", "(1)", "$0.25", "2.3", "days", "paper",
     ]  # fmt: skip
     assert "cut: broken: not a run's folder (no run.db)" in out
-    assert "torn: broken: JSONDecodeError" in out
+    assert "torn: broken: run.db: '" in out
+    assert "isn't as metaopt wrote it" in out
     assert "noise: a data set, made by metaopt generate" in out
     assert "notes" not in out
     assert out.endswith("*: SIMULATED, says nothing about real models\n")

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -176,6 +177,29 @@ def test_the_run_s_own_record_is_found(run: Path, searcher: Searcher) -> None:
     (run / "stopped.json").write_text('{"reason": "the budget of 3 walruses is spent"}')
     (told,) = hits(searcher, "walruses")
     assert (told.kind, told.candidate) == ("decision", None)
+
+
+def test_of_a_large_edit_only_the_beginning_is_kept_and_searched(run: Path) -> None:
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        data = db.execute("SELECT data FROM events WHERE kind = 'implemented'").fetchone()[0]
+        commit = json.loads(data)["commit"]
+        record = open_record(run)
+        with closing(record.repo()) as repo:
+            line = "and so on and on and on without any end"
+            large = "\n".join(["axolotl", *[line] * 100_000, "wombat"])
+            tree = repo.read(commit) | {"a.py": large.encode(), "z.py": b"quokka = 1"}
+            other = repo.commit(repo.baseline, tree, "A large edit")
+        db.execute("UPDATE events SET data = replace(data, ?, ?)", (commit, other))
+    tracemalloc.start()
+    with closing(open_searcher(open_record(run))) as searcher:
+        assert hits(searcher, "axolotl kind:diff")
+        assert hits(searcher, "quokka kind:diff")
+        assert not hits(searcher, "wombat kind:diff")
+        told = "diffs: of 1 file only the first 200,000 characters are searched"
+        assert told in ask(searcher, "the").notes
+        kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2_000_000 < len(large)
 
 
 def test_nothing_else_is_found(run: Path, searcher: Searcher) -> None:

@@ -23,14 +23,14 @@ from whole_runs import small_config
 
 from analysis.cli import app
 from analysis.web import trajectories
-from analysis.web.exchanges import exchanges, sections
+from analysis.web.exchanges import MOST_STEPS, exchanges, sections
 from analysis.web.library import shelves
 from analysis.web.links import FileLinks, ServerLinks
 from analysis.web.paper import RawPage, paper_page
 from analysis.web.render import render
 from analysis.web.server import application
 from analysis.web.spans import said
-from analysis.web.storyboard import Board, storyboard
+from analysis.web.storyboard import MOST_STRAYS, Board, storyboard
 from inner_agent.criteria import Criteria
 from inner_agent.papers import file_name
 from inner_agent.run_paper import PaperResult
@@ -249,6 +249,30 @@ def test_numbers_beyond_all_sense_are_none(record: RunRecord) -> None:
         board = storyboard(broken | {"steps": steps}, Criteria(), 3)
         assert all(a.score is None for r in board.rounds for a in r.trial.attempts)
         html(record, board, broken)
+
+
+def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
+    record: RunRecord,
+) -> None:
+    trajectory = next(t for t, b in boards(record) if b.rounds and b.rounds[0].trial.attempts)
+    one = next(s for s in trajectory["steps"] if s["kind"] == "evaluate")
+    took, pages = [], []
+    for count in (500, 2_000):
+        strays = [one | {"item": one["item"] | {"question": f"Stray {n}?"}} for n in range(count)]
+        long = trajectory | {"steps": [*trajectory["steps"], *strays, *strays[:3]]}
+        started = time.process_time()
+        board = storyboard(long, Criteria(), 3)
+        took.append(time.process_time() - started)
+        assert (len(board.strays), board.more_strays) == (MOST_STRAYS, count - MOST_STRAYS)
+        assert all(q.question == f"Stray {n}?" for n, (q, _) in enumerate(board.strays))
+        pages.append(html(record, board, long | {"steps": []}))
+        assert f"{count - MOST_STRAYS:,} more items evaluated, but in no round" in pages[-1]
+        steps = [n for s in sections(board) for n in range(s.start, s.stop)]
+        assert steps == list(range(len(long["steps"])))
+        assert max(s.stop - s.start for s in sections(board)) == MOST_STEPS
+        assert len({s.name for s in sections(board)}) == len(sections(board))
+    assert took[1] < 9 * took[0]
+    assert len(pages[1]) < 1.2 * len(pages[0])
 
 
 def test_four_times_as_much_said_takes_no_sixteen_times_as_long(record: RunRecord) -> None:

@@ -5,14 +5,14 @@ Made from the trajectory alone and the thresholds of the run (Autodata, "Example
 trajectory may lack anything: what is missing is missing from the board, and nothing raises.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from analysis.colours import ENDS
 from analysis.web import loose
-from analysis.web.spans import Span, Step, item_of, said, same, spans
+from analysis.web.spans import Span, Step, item_of, mark, said, same, spans
 from inner_agent import strict_json
 from inner_agent.criteria import Bound, Criteria, strong_bounds, weak_bounds
 from metaopt.text import several
@@ -22,6 +22,7 @@ MEANT = {  # outcomes whose names (``ENDS``) don't say it all
     "invalid_item": "What was written is no item.",
     "unfinished": "It wasn't evaluated to the end.",
 }
+MOST_STRAYS = 50  # evaluated items of no round on one page; the raw messages have them all
 PLANNED = ("chat", "evaluate", "submit", "audit", "fresh", "refused")
 
 
@@ -199,7 +200,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One rollout.  ``unreadable`` says what of its trajectory isn't as expected."""
+    """One rollout.  ``unreadable`` says what of its trajectory isn't as expected.
+
+    ``strays``: evaluated items that no round names; ``more_strays`` are left out.
+    """
 
     paper: str
     title: str
@@ -208,6 +212,7 @@ class Board:
     audit: Audit | None
     fresh: Trial | None
     strays: tuple[tuple[Question, Trial], ...]
+    more_strays: int
     ending: Ending
     refused: tuple[Refusal, ...]
     stderr: str
@@ -239,10 +244,15 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
     steps, listed = loose.tables(read.get("steps")), loose.tables(read.get("rounds"))
     found = spans(steps, listed)
     final = _final(steps, listed, loose.table(read.get("result")))
-    told = _told(steps, found[:-1])
+    told, groups = _told(steps, found[:-1]), _evaluated(steps)
+    asked = [groups.get(mark(round_), []) for round_ in listed]
+    named = set(map(mark, listed))
+    strays = [group for key, group in groups.items() if key not in named]
     rounds = tuple(
-        _round(steps, round_, span, rule, heard, n == final)
-        for n, (round_, span, heard) in enumerate(zip(listed, found, told, strict=False))
+        _round(steps, round_, evaluated, span, rule, heard, n == final)
+        for n, (round_, evaluated, span, heard) in enumerate(
+            zip(listed, asked, found, told, strict=False)
+        )
     )
     again = [s for s in steps if s.get("kind") == "fresh"]
     fresh = _trial(again, again[-1].get("item"), rule) if again else None
@@ -256,7 +266,8 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
         rounds=rounds,
         audit=audit,
         fresh=fresh,
-        strays=tuple(_strays(steps, listed, rule)),
+        strays=tuple(_stray(steps, group, rule) for group in strays[:MOST_STRAYS]),
+        more_strays=max(0, len(strays) - MOST_STRAYS),
         ending=_ending(result, rounds, audit, fresh),
         refused=_refusals(steps[found[-1].start :]),
         stderr=loose.text(read.get("stderr")),
@@ -266,10 +277,9 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
 
 
 def _round(
-    steps: Sequence[Step], round_: Mapping[str, Any], span: Span, rule: _Rule, told: Told | None,
-    final: bool,
+    steps: Sequence[Step], round_: Mapping[str, Any], evaluated: Sequence[Step], span: Span,
+    rule: _Rule, told: Told | None, final: bool,
 ) -> Round:  # fmt: skip
-    evaluated = [s for s in steps if s.get("kind") == "evaluate" and same(s.get("item"), round_)]
     trial = _trial(evaluated, round_, rule)
     if not evaluated:
         trial = _recorded(round_, trial, rule)
@@ -451,26 +461,20 @@ def _audit(steps: Sequence[Step]) -> Audit | None:
     return Audit(step.get("passed") is True, tuple(findings), tuple(probes))
 
 
-def _strays(
-    steps: Sequence[Step], rounds: Sequence[Mapping[str, Any]], rule: _Rule
-) -> list[tuple[Question, Trial]]:
-    """Evaluated items that no round names."""
-    groups: list[list[Step]] = []
+def _evaluated(steps: Sequence[Step]) -> dict[Hashable, list[Step]]:
+    """The evaluations of each item, in order."""
+    groups: dict[Hashable, list[Step]] = {}
     for step in steps:
-        item = step.get("item")
-        if step.get("kind") != "evaluate" or any(same(item, r) for r in rounds):
-            continue
-        for group in groups:
-            if same(group[0].get("item"), item):
-                group.append(step)
-                break
-        else:
-            groups.append([step])
-    trials = ((g, _trial(g, g[0].get("item"), rule)) for g in groups)
-    return [
-        (_question(item_of(g[0].get("item")), g, steps, None, bool(t.criteria)), t)
-        for g, t in trials
-    ]
+        if step.get("kind") == "evaluate":
+            groups.setdefault(mark(step.get("item")), []).append(step)
+    return groups
+
+
+def _stray(steps: Sequence[Step], evaluated: Sequence[Step], rule: _Rule) -> tuple[Question, Trial]:
+    """An evaluated item that no round names."""
+    item = evaluated[0].get("item")
+    trial = _trial(evaluated, item, rule)
+    return _question(item_of(item), evaluated, steps, None, bool(trial.criteria)), trial
 
 
 def _refusals(steps: Sequence[Step]) -> tuple[Refusal, ...]:
