@@ -64,6 +64,10 @@ def failure_mix(record: RunRecord) -> list[Mix]:
                     papers.setdefault(i, Counter())[reason] += 1
     except sqlite3.Error as e:
         raise UserError(f"{database}: can't be read ({e})") from None
+    except (TypeError, ValueError):  # of what SQLite gave for a row that lacks something
+        raise UserError(
+            f"{database}: a result isn't as metaopt wrote it; restore it from a copy"
+        ) from None
     return [Mix(i, i, rounds[i], papers[i]) for i in rounds]
 
 

@@ -70,6 +70,8 @@ def open_database(
     cut may take the last ones back, never one without those after it.  Raises ``UserError`` for
     a file of another version.
     """
+    if path != ":memory:":
+        refuse_odd(Path(path))
     with _named(path):
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
     try:
@@ -86,16 +88,56 @@ def open_database(
 
 
 def read_database(path: Path | str, version: int) -> sqlite3.Connection:
-    """Open a SQLite file without ever writing to it.  Raises ``UserError`` as above."""
+    """Open a SQLite file without ever writing to it.  Raises ``UserError`` as above.
+
+    SQLite makes ``-wal`` and ``-shm`` beside a WAL database that has none, even to read it.
+    Where it can't, the file is read as one that nobody changes: whoever wrote to it would have
+    them there.
+    """
+    path = Path(path)
+    refuse_odd(path)
     with _named(path):
-        db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return _opened(f"{path.absolute().as_uri()}?mode=ro", path, version)
+        except sqlite3.OperationalError:
+            if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+                raise
+            if _size(_wal(path)):
+                raise UserError(
+                    f"{path}: {_wal(path).name} beside it has more of it, and SQLite reads that"
+                    " only where it can write; copy the folder to such a place"
+                ) from None
+        return _opened(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path, version)
+
+
+def _opened(uri: str, path: Path, version: int) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True)
     try:
-        with _named(path):
-            check_version(db, path, version)
+        check_version(db, path, version)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 where there is nothing."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def refuse_odd(path: Path) -> None:
+    """Raise ``UserError`` where ``path``, or what SQLite keeps beside it, is there and is no plain
+    file: opening a FIFO waits for ever."""
+    for near in (path, _wal(path), path.with_name(f"{path.name}-shm")):
+        if near.exists() and not near.is_file():
+            raise UserError(f"{near}: not a plain file; mend it, or give another --out")
 
 
 @contextmanager

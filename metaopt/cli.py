@@ -30,7 +30,9 @@ A run:          run, runs (all there are), status, show, checkout,
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
                 power (what the gate and a comparison can tell)
-Data:           generate, classics (known methods to begin with, or to compare with)
+Data:           generate, classics (known methods, to begin with or to compare with),
+                inspect (what a data set is like as a whole, and whether it will do),
+                export (for trainers: files, Hugging Face, TRL, verl; card and split)
 
 `metaopt COMMAND --help` explains each."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
-from inner_agent.durable import sync_folders, sync_tree, write_files
+from inner_agent.durable import refuse_odd, sync_folders, sync_tree, write_files
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.honeypots import write_papers as write_honeypots
@@ -114,6 +114,7 @@ def open_lab(
         held = undo.enter_context(claim(folder))
         frozen = folder / "config.toml"
         if frozen.exists():
+            refuse_odd(frozen)
             _check_whole(folder)
             _same_config_or_nothing_paid(folder, frozen, config)
         remove_caches(folder / "trees", folder / "papers", folder / "honeypots")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inner_agent.calls import CallStore, Usage
+from inner_agent.durable import refuse_odd
 from inner_agent.errors import UserError
 from metaopt.config import RunConfig, load_config
 from metaopt.history import HistoryEntry
@@ -77,11 +78,9 @@ class Found:
 
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
-    database = folder / "run.db"
-    if not database.is_file():
-        if other := what_else(folder):
-            raise UserError(f"{folder}: {other}; it isn't a run")
-        raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
+    for name in ("run.db", "config.toml", "lock", "stopped.json", "test.json", PAUSED):
+        refuse_odd(folder / name)
+    database = database_of(folder)
     try:
         with closing(Store(database, readonly=True)) as store:
             events, times = list(store.events()), store.times()
@@ -94,9 +93,24 @@ def open_record(folder: Path) -> RunRecord:
     stages: dict[int, dict[str, dict[str, Any]]] = {}
     for event in events:
         stages.setdefault(event.iteration, {})[event.kind] = event.data
-    state = replay(events)
-    state.advance_all()
+    try:
+        state = replay(events)
+        state.advance_all()
+    except (LookupError, TypeError, ValueError, AttributeError) as e:  # they may hold anything
+        raise UserError(
+            f"{database}: its events aren't as metaopt wrote them ({type(e).__name__}: {e});"
+            " restore it from a copy"
+        ) from None
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def database_of(folder: Path) -> Path:
+    """The file that a run records into.  Raises ``UserError`` where there is none."""
+    if (path := folder / "run.db").is_file():
+        return path
+    if other := what_else(folder):
+        raise UserError(f"{folder}: {other}; it isn't a run")
+    raise UserError(f"{folder}: not a run's folder (no run.db); metaopt runs lists those there are")
 
 
 def what_else(folder: Path) -> str:

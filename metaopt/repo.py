@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from inner_agent.durable import sync_folders, sync_tree
 from inner_agent.errors import UserError
 from metaopt.config import BUILTIN, Harness
 from metaopt.resources import shipped
+from metaopt.text import one_line
 from metaopt.tree import Tree, path_problem
 
 BASELINE = "refs/heads/baseline"
@@ -38,8 +40,21 @@ _ENV = {
 _MODES = ("100644", "100755")
 
 
+class GitFailed(UserError):
+    """Git refused, with ``reason``; as a rule because the repository is damaged."""
+
+    def __init__(self, where: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(
+            f"{where}: git can't use it ({one_line(reason, 200)}); restore it from a copy"
+        )
+        self.reason = reason
+
+
 class HarnessRepo:
-    """A bare repository of harnesses; trees are relative to the harness's ``subdir``."""
+    """A bare repository of harnesses; trees are relative to the harness's ``subdir``.
+
+    Where git fails for another reason than a disk's, every method raises ``GitFailed``.
+    """
 
     def __init__(self, path: Path, harness: Harness) -> None:
         """Open ``path``, making it from the configured repository the first time."""
@@ -50,14 +65,17 @@ class HarnessRepo:
         self.baseline = self._ref(BASELINE)
 
     def _open(self, path: Path) -> None:
-        self._repo = git.Repo(path)
+        try:
+            self._repo = git.Repo(path)
+        except git.GitError:
+            raise GitFailed(path, "no git repository") from None
         self._repo.git.update_environment(**_ENV)
 
     def _make(self, path: Path, harness: Harness) -> None:
         """Make it aside, with the baseline in it: whatever happens, it is there whole or not."""
         part = path.with_name(f"{path.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        with _disk_faults(part):
+        with _faults(part):
             git.Git().init("--bare", "--quiet", str(part), env=_ENV)
         self._open(part)
         try:
@@ -98,7 +116,7 @@ class HarnessRepo:
                 raise UserError(f"harness: {path} has mode {mode}; only plain files are allowed")
             if any(part.lower() in ("", ".", "..", ".git") for part in path.split("/")):
                 raise UserError(f"harness: {path!r} would lead out of its folder")
-            files[path] = self._repo.odb.stream(bytes.fromhex(blob)).read()
+            files[path] = self._content(blob)
         for path in files:
             if any(str(folder) in files for folder in PurePosixPath(path).parents):
                 raise UserError(f"harness: {path!r} lies under a path that is a file")
@@ -180,8 +198,8 @@ class HarnessRepo:
             at = [f"--directory={self._subdir}"] if self._subdir else []
             try:
                 self._git("apply", "--cached", *at, file.name, env=env)
-            except git.GitCommandError as e:
-                raise UserError(f"{name}: doesn't apply to this harness ({_reason(e)})") from None
+            except GitFailed as e:
+                raise UserError(f"{name}: doesn't apply to this harness ({e.reason})") from None
             made = self._write_commit(commit, env, f"Apply {name}")
         for path in self.read(made).keys() - self.read(commit).keys():  # refuses odd modes
             if problem := path_problem(path):
@@ -206,11 +224,15 @@ class HarnessRepo:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder}: exists and isn't empty; name a new folder")
         wanted = (f"{commit}:refs/heads/{branch}", f"{BASELINE}:{BASELINE}")
-        with _disk_faults(folder):
-            made = git.Repo.init(folder.absolute(), mkdir=True, env=_ENV)
-            made.git.update_environment(**_ENV)
-            made.git.fetch("--quiet", "--no-tags", str(self._repo.git_dir), *wanted)
-            made.git.checkout("--quiet", branch)
+        try:
+            with _faults(folder):
+                made = git.Repo.init(folder.absolute(), mkdir=True, env=_ENV)
+                made.git.update_environment(**_ENV)
+                made.git.fetch("--quiet", "--no-tags", str(self._repo.git_dir), *wanted)
+                made.git.checkout("--quiet", branch)
+        except GitFailed as e:  # nothing is wrong with the new one
+            shutil.rmtree(folder, ignore_errors=True)
+            raise GitFailed(self._repo.git_dir, e.reason) from None
 
     def _make_baseline(self, harness: Harness) -> None:
         if harness.repo == BUILTIN:
@@ -224,7 +246,7 @@ class HarnessRepo:
         where = self._subdir or "its top"
         try:
             found = "harness.py" in self.read(commit)
-        except git.GitCommandError:
+        except GitFailed:
             raise UserError(f"harness {harness.repo}: no folder {where} at {harness.ref}") from None
         if not found:
             raise UserError(f"harness {harness.repo}: no harness.py in {where}")
@@ -235,9 +257,9 @@ class HarnessRepo:
             raise UserError(f"harness.ref {harness.ref!r}: name a branch, a tag or a commit")
         try:
             self._git("fetch", "--no-tags", "--quiet", "--", harness.repo, harness.ref)
-        except git.GitCommandError as e:
+        except GitFailed as e:
             raise UserError(
-                f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({_reason(e)})"
+                f"harness.repo {harness.repo}, ref {harness.ref}: can't be fetched ({e.reason})"
             ) from None
         return self._git("rev_parse", "FETCH_HEAD^{commit}")
 
@@ -254,13 +276,19 @@ class HarnessRepo:
     def _index(self, parent: str | None) -> "_PrivateIndex":
         return _PrivateIndex(self, parent)
 
+    def _content(self, blob: str) -> bytes:
+        try:
+            return bytes(self._repo.odb.stream(bytes.fromhex(blob)).read())
+        except (git.ODBError, zlib.error, ValueError) as e:  # it may hold anything
+            raise GitFailed(self._repo.git_dir, f"object {blob}: {e}") from None
+
     def _blob(self, data: bytes) -> str:
         return self._git("hash_object", "-w", "--no-filters", "--stdin", stdin=data)
 
     def _ref(self, name: str) -> str:
         try:
             return self._git("rev_parse", "--verify", "--quiet", name)
-        except git.GitCommandError:
+        except GitFailed:
             return ""
 
     def _git(
@@ -275,7 +303,7 @@ class HarnessRepo:
         if env:
             given["env"] = env
         run = getattr(self._repo.git, command)
-        with _disk_faults(self._repo.git_dir), tempfile.TemporaryFile() as file:
+        with _faults(self._repo.git_dir), tempfile.TemporaryFile() as file:
             if stdin is not None:
                 file.write(stdin.encode() if isinstance(stdin, str) else stdin)
                 file.seek(0)
@@ -284,8 +312,9 @@ class HarnessRepo:
 
 
 @contextmanager
-def _disk_faults(where: str | os.PathLike[str]) -> Iterator[None]:
-    """What git says of a disk, as the ``OSError`` that anything else would raise."""
+def _faults(where: str | os.PathLike[str]) -> Iterator[None]:
+    """What git says of a disk, as the ``OSError`` that anything else would raise; the rest as
+    ``GitFailed``."""
     try:
         yield
     except git.GitCommandError as e:
@@ -295,7 +324,7 @@ def _disk_faults(where: str | os.PathLike[str]) -> Iterator[None]:
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
             if os.strerror(number) in said:
                 raise OSError(number, os.strerror(number), str(where)) from None
-        raise
+        raise GitFailed(where, _reason(e)) from None
 
 
 class _PrivateIndex:

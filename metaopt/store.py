@@ -25,9 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from inner_agent.durable import make_folder, open_database, read_database
 from inner_agent.errors import UserError
 from inner_agent.run_paper import PaperResult
+from metaopt.text import one_line
 
 FORMAT = 1  # of the file
 SCHEMA = """
@@ -69,6 +72,7 @@ class Store:
 
         Raises ``UserError`` for a file that another version of metaopt wrote.
         """
+        self._path = path
         self._db = (
             read_database(path, FORMAT)
             if readonly
@@ -87,9 +91,33 @@ class Store:
         )
 
     def events(self) -> Iterator[Event]:
-        """All events, in the order in which they were recorded."""
+        """All events, in the order in which they were recorded.
+
+        Raises ``UserError`` for one that isn't what was written.
+        """
         for row in self._db.execute("SELECT iteration, kind, data FROM events ORDER BY seq"):
-            yield Event(row[0], row[1], json.loads(row[2]))
+            yield Event(row[0], row[1], self._object(row[2], f"{row[1]!r} of iteration {row[0]}"))
+
+    def _object(self, text: Any, what: str) -> dict[str, Any]:
+        try:
+            data = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise self._odd(what)
+        return data
+
+    def _result(self, text: Any) -> PaperResult:
+        try:
+            return PaperResult.model_validate_json(text)
+        except ValidationError as e:
+            where = ".".join(map(str, e.errors()[0]["loc"]))
+            raise self._odd(f"a result ({where or e.errors()[0]['msg']})") from None
+
+    def _odd(self, what: str) -> UserError:
+        return UserError(
+            f"{self._path}: {one_line(what)} isn't as metaopt wrote it; restore it from a copy"
+        )
 
     def times(self) -> tuple[float, float] | None:
         """When the first event, and the last event or result, were recorded (seconds since the
@@ -142,7 +170,7 @@ class Store:
             "SELECT data FROM results WHERE candidate = ? AND part = ? AND iteration = ?",
             (candidate, part, iteration),
         )
-        found = (PaperResult.model_validate_json(r[0]) for r in rows)
+        found = (self._result(r[0]) for r in rows)
         return {r.paper: r for r in found}
 
     def results_of(self, candidate: int) -> list[tuple[str, int, PaperResult]]:
@@ -152,7 +180,7 @@ class Store:
             " ORDER BY part, iteration, paper",
             (candidate,),
         )
-        return [(r[0], r[1], PaperResult.model_validate_json(r[2])) for r in rows]
+        return [(r[0], r[1], self._result(r[2])) for r in rows]
 
     def iterations(self, candidate: int, part: str, paper: str) -> list[int]:
         """The iterations in which a candidate was run on a paper."""
@@ -173,8 +201,7 @@ class Store:
             "SELECT candidate, iteration, data, timing FROM results WHERE part = ?", (part,)
         )
         for candidate, iteration, data, timing in rows:
-            result = PaperResult.model_validate_json(data)
-            yield candidate, iteration, result, json.loads(timing)
+            yield candidate, iteration, self._result(data), self._object(timing, "a timing")
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import textwrap
 import time
 
 from rich import box
@@ -28,7 +29,7 @@ def pooled(candidate: Candidate, interval: tuple[float, float] | None = None) ->
         return "not validated yet"
     runs, sizes = len(candidate.runs), {papers for *_, papers in candidate.runs}
     times = f"{runs} run{'s' if runs > 1 else ''}"
-    times += f" x {sizes.pop()} papers" if len(sizes) == 1 else f", {candidate.papers} rollouts"
+    times += f" × {sizes.pop()} papers" if len(sizes) == 1 else f", {candidate.papers} rollouts"
     known = f" [{interval[0]:.0%} to {interval[1]:.0%}]" if interval else ""
     return f"{candidate.rate:.1%}{known} in {times}"
 
@@ -76,7 +77,18 @@ def dollars(usd: float) -> str:
 
 def screen_width() -> int:
     """The terminal's columns, 60 at least; 240 where there is none."""
-    return max(60, shutil.get_terminal_size((240, 24)).columns)
+    return max(60, _columns())
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((240, 24)).columns
+
+
+def fold(text: str, indent: int = 0) -> list[str]:
+    """``text`` in lines that fit the terminal, however narrow, beside an indent."""
+    width = max(10, _columns() - indent)
+    parts = (textwrap.wrap(x, width, break_on_hyphens=False) for x in text.split("\n"))
+    return [line for part in parts for line in part or [""]]
 
 
 def grid(*columns: str) -> Table:

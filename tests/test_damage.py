@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from conftest import require
 from whole_runs import small_config
 
 from analysis.cli import app
@@ -102,6 +103,100 @@ def _replace(run: Path) -> None:
     other.rename(run)
 
 
+Commands = list[list[str]]
+DIFF = [["show", "run", "1", "--diff"], ["report", "run", "--out", "x.html"]]
+TAKEN = [*DIFF, ["checkout", "run", "taken", "--candidate", "1"]]
+RESULTS = [["show", "run", "1", "--papers"], ["report", "run"]]
+FAILURES = [["plot", "run", "--figure", "failures", "--out", "x.png"]]
+READ = [["status", "run"], ["show", "run"], ["view", "run", "--port", "0"], ["search", "run", "x"]]
+
+
+def _torn_objects(run: Path) -> None:
+    for path in (run / "harness.git" / "objects").glob("??/*"):
+        path.chmod(0o644)
+        path.write_bytes(b"x" * 10)
+
+
+def _lost_key(run: Path) -> None:
+    change(run / "run.db", "UPDATE events SET data = '{}' WHERE kind = 'decided'")
+
+
+def _no_json(run: Path) -> None:
+    change(run / "run.db", "UPDATE results SET data = '{', timing = '7'")
+
+
+def _fifo(name: str) -> Callable[[Path], None]:
+    def made(run: Path) -> None:
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("damage", "commands", "told"),
+    [
+        (_no_objects, TAKEN, "harness.git: git can't use it (fatal: "),
+        (_torn_objects, TAKEN, "harness.git: git can't use it (fatal: "),
+        (_no_repository, TAKEN, "harness.git: git can't use it (no git repository)"),
+        (_odd_results, RESULTS, "run.db: a result (paper) isn't as metaopt wrote it"),
+        (_no_json, RESULTS, "run.db: a result (Invalid JSON"),
+        (_odd_results, FAILURES, "run.db: a result isn't as metaopt wrote it"),
+        (_odd_event, READ, "run.db: 'implemented' of iteration 1 isn't as metaopt wrote it"),
+        (_lost_key, READ, "run.db: its events aren't as metaopt wrote them (KeyError: "),
+        (_fifo("run.db"), READ, "run.db: not a plain file"),
+        (_fifo("run.db-wal"), READ, "run.db-wal: not a plain file"),
+        (_fifo("calls.db"), READ[:1], "calls.db: not a plain file"),
+        (_fifo("config.toml"), READ, "config.toml: not a plain file"),
+        (_fifo("lock"), READ, "lock: not a plain file"),
+        (_fifo("stopped.json"), READ, "stopped.json: not a plain file"),
+    ],
+)
+def test_damage_is_one_line(
+    run: Path, damage: Callable[[Path], None], commands: Commands, told: str, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(run.parent)
+    damage(run)
+    for command in commands:
+        capsys.readouterr()
+        assert invoke(app, command) == 2, command
+        said = capsys.readouterr().err
+        assert told in said, command
+        assert said.count("\n") == 1
+    assert not Path("taken").exists()
+
+
+def test_a_run_on_storage_that_cannot_be_written_to_can_be_read(run: Path, tmp_path: Path) -> None:
+    """SQLite makes files beside a database that it reads, where nothing stops it."""
+    require(shutil.which("bwrap"), "no bwrap")
+    command = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/var/tmp"]
+
+    def asked(*words: str) -> subprocess.CompletedProcess[str]:
+        metaopt = [sys.executable, "-m", "analysis", words[0], str(run), *words[1:]]
+        env = os.environ | {"TMPDIR": "/var/tmp"}
+        return subprocess.run(
+            [*command, *metaopt], capture_output=True, timeout=300, env=env, text=True
+        )
+
+    for left in (*run.glob("*-wal"), *run.glob("*-shm")):
+        left.unlink()
+    for words in (["status"], ["show", "1", "--papers", "--diff"], ["search", "the"]):
+        done = asked(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    (run / "calls.db-wal").write_bytes(b"x" * 100)  # a copy of a run that went on
+    done = asked("status")
+    assert done.returncode == 2
+    assert "calls.db: calls.db-wal beside it has more of it" in done.stderr
+
+
+async def test_every_loopback_address_checks_the_name(made: Path) -> None:
+    server = TestServer(application(shelves([made])), host="127.0.0.2")
+    async with TestClient(server) as client:
+        for host, status in (("evil.example", 403), ("127.0.0.2:80", 200), ("localhost", 200)):
+            assert (await client.get("/run/", headers={"Host": host})).status == status
+
+
 async def test_another_run_in_its_folder_is_another_run(run: Path) -> None:
     """With as many events as the one that was there before."""
     server = application(shelves([run]))
@@ -146,7 +241,7 @@ def test_a_broken_run_hides_no_other(run: Path, made: Path, capsys: Capture) -> 
     shutil.copytree(made, run.parent / "whole")
     assert invoke(app, ["runs", str(run.parent)]) == 0
     out = capsys.readouterr().out
-    assert "run: broken: AttributeError" in out
+    assert "run: broken: run.db: 'implemented' of iteration 1 isn't as metaopt wrote it" in out
     assert "whole*" in out
 
 

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -178,6 +179,29 @@ def test_the_run_s_own_record_is_found(run: Path, searcher: Searcher) -> None:
     assert (told.kind, told.candidate) == ("decision", None)
 
 
+def test_of_a_large_edit_only_the_beginning_is_kept_and_searched(run: Path) -> None:
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        data = db.execute("SELECT data FROM events WHERE kind = 'implemented'").fetchone()[0]
+        commit = json.loads(data)["commit"]
+        record = open_record(run)
+        with closing(record.repo()) as repo:
+            line = "and so on and on and on without any end"
+            large = "\n".join(["axolotl", *[line] * 100_000, "wombat"])
+            tree = repo.read(commit) | {"a.py": large.encode(), "z.py": b"quokka = 1"}
+            other = repo.commit(repo.baseline, tree, "A large edit")
+        db.execute("UPDATE events SET data = replace(data, ?, ?)", (commit, other))
+    tracemalloc.start()
+    with closing(open_searcher(open_record(run))) as searcher:
+        assert hits(searcher, "axolotl kind:diff")
+        assert hits(searcher, "quokka kind:diff")
+        assert not hits(searcher, "wombat kind:diff")
+        told = "diffs: of 1 file only the first 200,000 characters are searched"
+        assert told in ask(searcher, "the").notes
+        kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2_000_000 < len(large)
+
+
 def test_nothing_else_is_found(run: Path, searcher: Searcher) -> None:
     """A word's hits are those that reading every file finds; prompts and papers aren't searched."""
     answers: dict[str, set[Key]] = {}
@@ -222,6 +246,25 @@ def test_the_best_come_first_or_of_too_many_the_newest(
         assert not group.ranked
         newest = sorted(h.iteration for h in hits(searcher, f"answer kind:{group.kind}"))[-3:]
         assert [h.iteration for h in group.hits] == newest[::-1]
+
+
+def test_filters_alone_list_what_they_let_through(run: Path, searcher: Searcher) -> None:
+    """The newest first; a question that was asked before in its rollout is no new text."""
+    wanted = set[tuple[Key, int]]()
+    for where, _, found in trajectories(run):
+        asked = set[str]()
+        for number, r in enumerate(found["rounds"], start=1):
+            if r["question"] not in asked and r["outcome"] == "too_easy":
+                wanted.add((where, number))
+            asked.add(r["question"])
+    found = hits(searcher, "kind:question outcome:too_easy")
+    assert {(key(hit), hit.round) for hit in found} == wanted
+    assert [hit.iteration for hit in found] == sorted((h.iteration for h in found), reverse=True)
+    assert all(hit.snippet.text and not hit.snippet.marks for hit in found)
+    kinds = {group.kind for group in ask(searcher, "candidate:1").groups}
+    assert {"summary", "diff", "question", "answer", "paper"} <= kinds
+    paper = found[0].paper
+    assert {hit.paper for hit in hits(searcher, f'paper:"{paper}"')} == {paper}
 
 
 def test_another_run_in_the_same_folder_is_another(run: Path) -> None:

@@ -10,6 +10,8 @@ from analysis.search.query import Query
 from analysis.search.texts import RECORDED
 from metaopt.record import RunRecord, paused, stop_reason
 
+MOST_OF_FILE = 200_000  # characters of one file's changed lines: hostile ones have millions
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -63,19 +65,30 @@ def _diagnosis(i: int, data: Mapping[str, object]) -> Iterator[Said]:
         yield Said("diagnosis", i, name.replace("_", " "), text)
 
 
-def changed_lines(diff: str) -> Iterator[tuple[str, str]]:
-    """Each file of a unified diff with its added and removed lines, signs and all."""
-    path, lines, within = "", [""], False
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A file's added and removed lines, signs and all, below its path; ``cut``: not all of them."""
+
+    path: str
+    text: str
+    cut: bool
+
+
+def changed_lines(diff: str, most: int = MOST_OF_FILE) -> Iterator[Changed]:
+    """Each file of a unified diff, with at most ``most`` characters of lines."""
+    path, lines, within, room = "", [""], False, most
     for line in (*diff.split("\n"), "diff --git "):
         if line.startswith("diff --git "):
             if len(lines) > 1:
-                yield path, "\n".join(lines)
-            path, within = line.rpartition(" b/")[2], False
+                yield Changed(path, "\n".join(lines), room < 0)
+            path, within, room = line.rpartition(" b/")[2], False, most
             lines = [path]
         elif line.startswith("@@ "):
             within = True
         elif within and line.startswith(("+", "-")):
-            lines.append(line)
+            if room > 0:
+                lines.append(line[:room])
+            room -= len(line)
 
 
 def recorded(said: Sequence[Said], query: Query, limit: int) -> list[Group]:
@@ -93,6 +106,13 @@ def recorded(said: Sequence[Said], query: Query, limit: int) -> list[Group]:
         hit = Hit(s.kind, s.iteration, "", s.iteration or 0, "", "", 0, s.field, snippet, score)
         hits.setdefault(s.kind, []).append(hit)
     return [
-        Group(kind, RECORDED[kind], len(found), sorted(found, key=lambda h: -h.score)[:limit])
+        Group(
+            kind, RECORDED[kind], len(found), sorted(found, key=_first)[:limit], bool(query.match)
+        )
         for kind, found in hits.items()
     ]
+
+
+def _first(hit: Hit) -> tuple[float, int]:
+    """The best come first; of equal ones the newest."""
+    return -hit.score, -hit.iteration

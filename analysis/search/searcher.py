@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +23,25 @@ from analysis.search.index import (
     Progress,
 )  # fmt: skip
 from analysis.search.lookup import Lookup
-from analysis.search.own import Said, changed_lines, edits, own_words, recorded, stops
+from analysis.search.own import (
+    MOST_OF_FILE,
+    Changed,
+    Said,
+    changed_lines,
+    edits,
+    own_words,
+    recorded,
+    stops,
+)
 from analysis.search.query import Query, parse
 from analysis.search.texts import KINDS, RECORDED
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord
+from metaopt.text import several
 
 ON_PAGE = 5  # hits of one kind, where all kinds are shown
 MOST_HITS = 50  # of one kind
+AT_ONCE = 4  # commits whose whole diffs are in memory
 AGAIN_S = 3.0  # between two looks for new trajectories
 
 
@@ -45,7 +56,7 @@ class Searcher:
     _looked: float = -AGAIN_S
     _said: list[Said] = field(default_factory=list)
     _events: int = -1
-    _patches: dict[str, str] = field(default_factory=dict)
+    _changed: dict[str, list[Changed]] = field(default_factory=dict)  # by commit
     _note: str = ""  # on the diffs
     _trouble: str = ""  # on the index
     _held: ExitStack = field(default_factory=ExitStack)
@@ -59,7 +70,7 @@ class Searcher:
             self._learn(record)
             said = [*self._said, *stops(record.folder)]
         groups, progress, trouble = self._trajectories(query, limit)
-        own = recorded(said, query, limit) if query.match else []
+        own = recorded(said, query, limit) if query.asks else []
         found = sorted((g for g in (*own, *groups) if g.count), key=lambda g: _ORDER[g.kind])
         faults = (self.home.note, self._note, self._trouble, trouble)
         notes = [*query.wrong, *dict.fromkeys(filter(None, faults))]
@@ -109,17 +120,19 @@ class Searcher:
         if len(record.events) == self._events:
             return
         commits = {i: made["commit"] for i, made in edits(record)}
-        new = [c for c in commits.values() if c not in self._patches]
+        new = [c for c in dict.fromkeys(commits.values()) if c not in self._changed]
         try:
             with closing(record.repo()) as repo:
-                self._patches |= repo.patches(new)
-            self._note = ""
+                for start in range(0, len(new), AT_ONCE):
+                    for commit, diff in repo.patches(new[start : start + AT_ONCE]).items():
+                        self._changed[commit] = list(changed_lines(diff))
+            self._note = _cut_note(self._changed.values())
         except UserError as e:
             self._note = f"diffs aren't searched: {e}"
         diffs = (
-            Said("diff", i, path, changed)
+            Said("diff", i, file.path, file.text)
             for i, commit in commits.items()
-            for path, changed in changed_lines(self._patches.get(commit, ""))
+            for file in self._changed.get(commit, ())
         )
         self._said = [s for s in (*own_words(record), *diffs) if s.text.strip()]
         self._events = len(record.events)
@@ -132,7 +145,7 @@ class Searcher:
         try:
             with closing(index.open_to_read(path)) as db:
                 progress = index.read_progress(db)
-                groups = Lookup(db, self.run, query, limit).groups() if query.match else []
+                groups = Lookup(db, self.run, query, limit).groups() if query.asks else []
                 return groups, progress, ""
         except sqlite3.OperationalError as e:  # busy for long, or replaced just now
             return [], progress, f"the index can't be read now ({e}); search again"
@@ -140,6 +153,15 @@ class Searcher:
             self.home.mark_damaged()
             self._looked = -AGAIN_S
             return [], progress, f"the index is damaged ({e}) and is made anew; search again"
+
+
+def _cut_note(changed: Iterable[Iterable[Changed]]) -> str:
+    cut = sum(file.cut for files in changed for file in files)
+    if not cut:
+        return ""
+    return (
+        f"diffs: of {several(cut, 'file')} only the first {MOST_OF_FILE:,} characters are searched"
+    )
 
 
 _ORDER = {kind: n for n, kind in enumerate((*RECORDED, *KINDS))}

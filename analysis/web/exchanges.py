@@ -4,7 +4,7 @@ A trajectory keeps no prompt of a solver or a judge, only the item and the answe
 are fixed files, so they are put together again, as long as the files are the run's own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from inner_agent.items import Item, ItemRefused, parse_item
 from inner_agent.settings import InnerConfig
 from inner_agent.trajectory import PAPER_MARK
 
+MOST_STEPS = 100  # in one section
 AGENTS = {
     "main_agent": "Main agent",
     "challenger": "Challenger",
@@ -55,14 +56,22 @@ class Section:
 
 
 def sections(board: Board) -> list[Section]:
-    """The raw page's parts, in order."""
+    """The raw page's parts, in order; one of many steps comes in several."""
     rounds = [
         Section(str(n), f"Round {r.number}", r.span.start, r.span.stop)
         for n, r in enumerate(board.rounds, start=1)
     ]
     end = Section("end", "After the rounds" if rounds else "All steps",
                   board.after.start, board.after.stop)  # fmt: skip
-    return [s for s in (*rounds, end) if s.stop > s.start]
+    return [page for s in (*rounds, end) for page in _pages(s)]
+
+
+def _pages(section: Section) -> Iterator[Section]:
+    """At most ``MOST_STEPS`` steps each; the first one keeps the name."""
+    for n, start in enumerate(range(section.start, section.stop, MOST_STEPS)):
+        stop = min(section.stop, start + MOST_STEPS)
+        name, title = (f"{section.name}-{n + 1}", f", {n + 1}") if n else (section.name, "")
+        yield Section(name, section.title + title, start, stop)
 
 
 def exchanges(

@@ -12,12 +12,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from git.exc import GitError
 
 from analysis.failures import failure_mix
 from analysis.lineage import lineage
@@ -85,14 +85,14 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
             raise web.HTTPForbidden(text="asked for under another host's name")
         response = await handler(request)
     except web.HTTPException as e:
-        response = _message(e.status, e.reason, e.text or e.reason)
+        response = _message(request, e.status, e.reason, e.text or e.reason)
         response.headers.update({k: v for k, v in e.headers.items() if k in ("Location", "Allow")})
     except UserError as e:
-        response = _message(404, "Not here", str(e))
-    except (*DAMAGED, GitError) as e:
+        response = _message(request, 404, "Not here", str(e))
+    except DAMAGED as e:
         told = f"This can't be made of the run's files; is one damaged?  {type(e).__name__}: {e}"
         print(f"{request.path}: {one_line(told, 300)}", file=sys.stderr, flush=True)
-        response = _message(500, "Can't be read", told)
+        response = _message(request, 500, "Can't be read", told)
     response.headers.update(HEADERS)
     return response
 
@@ -107,11 +107,19 @@ def _by_our_name(request: web.Request) -> bool:
     """Is a loopback socket asked under a name of this machine's own?  Whoever opened another
     address may give it any name."""
     own = str(request.get_extra_info("sockname")[0])
-    return own not in ("127.0.0.1", "::1") or _host(request.host) in LOOPBACK
+    return not _is_loopback(own) or _host(request.host) in (*LOOPBACK, own)
 
 
-def _message(status: int, title: str, text: str) -> web.Response:
-    page = render("message.html", title=title, text=text)
+def _is_loopback(address: str) -> bool:
+    """All of 127.0.0.0/8, and ::1."""
+    return ip_address(address.strip("[]")).is_loopback
+
+
+def _message(request: web.Request, status: int, title: str, text: str) -> web.Response:
+    """A page that says what went wrong, with a way back to the run where that is known."""
+    run, known = request.path.split("/")[1], request.app[SHELVES]
+    way_back = {"links": ServerLinks(run), "name": run} if run in known and status != 403 else {}
+    page = render("message.html", title=title, text=text, **way_back)
     return web.Response(status=status, text=page, content_type="text/html")
 
 
@@ -304,7 +312,7 @@ def view_runs(folders: Sequence[Path], host: str, port: int) -> None:
 
     def started(address: str) -> None:
         print(f"{address}   (Ctrl-C stops it)", flush=True)
-        if _host(address.removeprefix("http://").rstrip("/")) not in LOOPBACK:
+        if not _is_loopback(_host(address.removeprefix("http://").rstrip("/"))):
             print("Whoever reaches this address can read the runs.", file=sys.stderr, flush=True)
 
     with suppress(KeyboardInterrupt):

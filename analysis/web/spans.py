@@ -6,7 +6,7 @@ lies between.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +54,15 @@ def item_of(value: Any) -> dict[str, Any]:
     return told | {"rubric": rubric}
 
 
+def mark(value: Any) -> Hashable:
+    """What is equal for the items of two steps or rounds where they are one."""
+    *texts, criteria = identity(item_of(value))
+    return (*texts, *criteria)
+
+
 def same(a: Any, b: Any) -> bool:
     """Are the items of two steps or rounds one?"""
-    return identity(item_of(a)) == identity(item_of(b))
+    return mark(a) == mark(b)
 
 
 def _weight(value: Any) -> float | str:
