@@ -95,8 +95,8 @@ def _papers(config: RunConfig, folder: Path, wanted: Wanted) -> list[Paper]:
     papers = list(papers_of(config, folder / "cache").values())[: wanted.max_papers]
     if wanted.accept is not None and wanted.accept > len(papers):
         raise UserError(
-            f"--accept {wanted.accept}: only {several(len(papers), 'paper')}, and none gives more"
-            " than one item; give more papers, or accept fewer"
+            f"--accept {wanted.accept}: only {several(len(papers), 'paper')}, and a paper gives one"
+            " item at most; give more papers, or accept fewer"
         )
     return papers
 
