@@ -78,9 +78,9 @@ class Found:
 
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
-    for name in ("run.db", "config.toml", "lock", "stopped.json", "test.json", PAUSED):
-        refuse_odd(folder / name)
     database = database_of(folder)
+    for name in ("config.toml", "lock", "stopped.json", "test.json", PAUSED):
+        refuse_odd(folder / name)
     try:
         with closing(Store(database, readonly=True)) as store:
             events, times = list(store.events()), store.times()
@@ -106,7 +106,8 @@ def open_record(folder: Path) -> RunRecord:
 
 def database_of(folder: Path) -> Path:
     """The file that a run records into.  Raises ``UserError`` where there is none."""
-    if (path := folder / "run.db").is_file():
+    refuse_odd(path := folder / "run.db")
+    if path.is_file():
         return path
     if other := what_else(folder):
         raise UserError(f"{folder}: {other}; it isn't a run")

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -464,11 +464,9 @@ def _work(
 
     async def until() -> None:
         try:
-            with suppress(Enough):
-                try:
-                    await loop.optimize(lab)
-                except* Enough:
-                    raise Enough from None
+            await loop.optimize(lab)
+        except* Enough:
+            pass
         finally:
             if at_once:
                 lab.store._db.execute("COMMIT")

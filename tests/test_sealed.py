@@ -34,6 +34,12 @@ BEST, PAPER = 1, 2  # iterations: what metaopt would take away, and what the pro
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status folds its lines in narrow terminals."""
+    monkeypatch.setenv("COLUMNS", "240")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three iterations, made by hand: 2 was lucky once, the finalists' re-run chose 1."""

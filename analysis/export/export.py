@@ -27,7 +27,7 @@ from analysis.export.formats import (
     prompt_text,
     qa_id,
 )
-from analysis.export.splits import FILE, Split, Wanted, make_split, read_split
+from analysis.export.splits import FILE, Split, Wanted, kept_split, make_split
 from inner_agent import prompts
 from inner_agent.durable import make_folder, sync_tree
 from inner_agent.errors import UserError
@@ -155,7 +155,7 @@ def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
     for one in data:
         if next(entries(one), None) is None:
             raise UserError(f"{one.folder}: no item in items.jsonl; go on with metaopt generate")
-    split = read_split(wish.keep) if wish.keep else make_split(items, wish.wanted)
+    split = kept_split(wish.keep) if wish.keep else make_split(items, wish.wanted)
     trained = frozenset(text for paper, text in texts if split.part(paper) == "train")
     if not trained:
         raise UserError(

@@ -63,7 +63,7 @@ def make_split(items: Mapping[str, int], wanted: Wanted) -> Split:
     return Split(seed=wanted.seed, rule=rule, test_below=below if limit else "")
 
 
-def read_split(export: Path) -> Split:
+def kept_split(export: Path) -> Split:
     """The split of an earlier export.  Raises ``UserError``."""
     path = export / FILE
     try:
