@@ -150,7 +150,7 @@ def as_text(found: Attribution) -> str:
 
 
 def _table(found: Attribution) -> str:
-    table = grid("hunk", "where", ">rate without", ">loss", ">95 %", ">Holm's p", "verdict")
+    table = grid("hunk", "where", ">rate without", ">loss", ">95%", ">Holm's p", "verdict")
     for part in found.parts:
         numbers = [""] * 4
         if part.rate is not None and part.loss is not None and part.p_holm is not None:
@@ -198,7 +198,7 @@ def _together(found: Attribution, surplus: Contrast) -> str:
 
 def _size(found: Attribution) -> str:
     papers = several(len(found.papers), f"{found.part} paper")
-    return f"{papers} x {several(found.repeats, 'repeat')}"
+    return f"{papers} × {several(found.repeats, 'repeat')}"
 
 
 def _name(candidate: int) -> str:

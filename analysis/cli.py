@@ -1,5 +1,6 @@
 """All commands of the installed ``metaopt``: the outer loop's and those that draw or compare."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -215,6 +216,40 @@ def power(
 
 
 @app.command()
+def inspect(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A folder made by generate, or a .jsonl of its items."),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A data set, or a .jsonl file with questions: what is in both?"),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="How texts are compared: words (embeddings: not yet).")
+    ] = "words",
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="Such as 'near_duplicates>0.05': exit status 1 where that holds; repeatable."
+            " docs/inspect.md has the figures' names.",
+        ),
+    ] = None,
+    json: JsonOption = None,
+    plot: PlotOption = None,
+) -> None:
+    """A data set as a whole: repeats, variety, rubrics, leaks, scores, coverage, overlap."""
+    from analysis.inspect.command import inspect_data
+
+    told, failed = inspect_data(data, against, by, fail_on or (), json, plot)
+    print(told)
+    if failed:
+        print(failed, file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     run: RunArg,
     out: Annotated[
@@ -238,6 +273,51 @@ def report(
         from analysis.markdown import write_report
 
         print(write_report(run, out), end="" if out is None else "\n")
+
+
+@app.command()
+def export(
+    datasets: Annotated[
+        list[Path], typer.Argument(metavar="DATA [DATA ...]", help="Folders of metaopt generate.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="jsonl, parquet, hf, sft, dpo, trl (GRPO) or verl."),
+    ],
+    test: Annotated[
+        int | None,
+        typer.Option(min=0, help="Items to hold out; a fifth of the papers, 100 items at most."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split; 0.")] = None,
+    keep_split: Annotated[
+        Path | None, typer.Option(help="An earlier export: papers stay on the side they are on.")
+    ] = None,
+    completion: Annotated[
+        str, typer.Option(help="sft: the reference answer, or the best strong answer (strong).")
+    ] = "reference",
+    allow_unlicensed: Annotated[
+        bool, typer.Option("--allow-unlicensed", help="Items of papers without a licence too.")
+    ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PAPER", help="Items of this paper without a licence; repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The data set's name on its card.")] = "",
+    shard: Annotated[int, typer.Option(min=1, help="Rows in a file at most.")] = 10_000,
+) -> None:
+    """Data sets into the form that trainers read, with a card, a split and licences."""
+    from analysis.export.export import Wish
+    from analysis.export.export import export as write
+    from analysis.export.splits import Wanted
+
+    if keep_split is not None and (test, seed) != (None, None):
+        raise UserError("--keep-split has the split: leave out --test and --seed")
+    wish = Wish(
+        form, Wanted(test, seed or 0), keep_split, completion, allow_unlicensed, allow or (), name,
+        shard,
+    )  # fmt: skip
+    print(write(datasets, out, wish))
 
 
 @app.command()

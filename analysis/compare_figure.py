@@ -39,7 +39,7 @@ def _title(found: Comparison) -> str:
     names = [drawable(name, 30) for name in labels(found.arms).values()]
     who = names[1] if len(names) == 2 else f"{len(names) - 1} harnesses"
     simulated = "simulated, " if found.simulated else ""
-    times = f" x {found.repeats} repeats" if found.repeats > 1 else ""
+    times = f" × {found.repeats} repeats" if found.repeats > 1 else ""
     return f"{who} against {names[0]}: {simulated}{len(found.papers)} {found.part} papers{times}"
 
 

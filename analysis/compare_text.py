@@ -22,7 +22,7 @@ def report(found: Comparison) -> str:
     lines = [SIMULATED] if found.simulated else []
     times = f"{found.repeats} repeat{'s' if found.repeats > 1 else ''}"
     lines += [
-        f"{len(found.papers)} {found.part} papers x {times}, the same draws for the same requests",
+        f"{len(found.papers)} {found.part} papers × {times}, the same draws for the same requests",
         "",
         *_verdicts(found),
         "",
@@ -90,7 +90,7 @@ def _what_it_takes(found: Comparison, pair: Pair) -> str:
 def _rates(found: Comparison) -> str:
     several = len(found.pairs) > 1
     table = grid(
-        "harness", ">passed", ">rate", ">95 %", ">difference", ">95 %", ">more on", ">fewer on",
+        "harness", ">passed", ">rate", ">95%", ">difference", ">95%", ">more on", ">fewer on",
         ">exact p", ">mid-p", *([">Holm"] if several else []), "verdict",
     )  # fmt: skip
     pairs, named = {pair.name: pair for pair in found.pairs}, labels(found.arms)
@@ -116,7 +116,7 @@ def _rates(found: Comparison) -> str:
 def _costs(found: Comparison) -> str:
     """What an arm's rollouts asked for; what two arms asked alike was paid for once."""
     priced = any(0 < arm.usd.value < np.inf for arm in found.arms)
-    table = grid("per passed item", ">calls", ">95 %", *([">cost", ">95 %"] if priced else []))
+    table = grid("per passed item", ">calls", ">95%", *([">cost", ">95%"] if priced else []))
     for arm, name in zip(found.arms, labels(found.arms).values(), strict=True):
         usd = _cost(arm.usd, dollars) if priced else ()
         table.add_row(name, *_cost(arm.calls, amount), *usd)
@@ -134,7 +134,7 @@ def _modes(found: Comparison) -> str:
     """Exploratory: so many rows that some of them leave out 0 by chance."""
     names = list(labels(found.arms).values())
     changes = ["change a paper"] if len(names) == 2 else [f"change, {n}" for n in names[1:]]
-    table = grid("what else", *(f">{n}" for n in names), *(f">{c} [95 %]" for c in changes))
+    table = grid("what else", *(f">{n}" for n in names), *(f">{c} [95%]" for c in changes))
     for mode, counts in found.modes.items():
         changed = (None if pair.same_harness else pair.modes[mode] for pair in found.pairs)
         table.add_row(
@@ -167,7 +167,7 @@ def _notes(found: Comparison) -> list[str]:
 
 
 def _looks(found: Comparison) -> str:
-    sizes = ", ".join(f"{papers} x {repeats}" for papers, repeats in found.sizes)
+    sizes = ", ".join(f"{papers} × {repeats}" for papers, repeats in found.sizes)
     return (
         f"measured in steps ({sizes}): who goes on because a look told nothing has a chance of a"
         " wrong verdict at each"

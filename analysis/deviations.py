@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from inner_agent.criteria import Criteria
 from metaopt.config import BUILTIN, RunConfig
 from metaopt.policy import policy_of
+from metaopt.text import several
 
 PAPERS, MINIBATCH, ATTEMPTS = 25, 10, 3  # as published
 
@@ -98,15 +99,15 @@ def _always(config: RunConfig) -> Iterator[str]:
         " candidate's own evaluations)."
     )
     if finalists := config.search.finalists:
+        best = f"best {finalists} candidates are" if finalists > 1 else "best candidate is"
         yield (
-            f"The best {finalists} candidates are run once more on the validation papers before"
-            f" one is chosen, and that one another {config.search.report_runs} times for the"
-            " report."
+            f"The {best} run once more on the validation papers before one is chosen, and that one"
+            f" another {several(config.search.report_runs, 'time')} for the report."
         )
     if every := config.search.null_every:
         yield (
-            f"One mutant in {every} is its parent, unchanged: a live control of the gate, which"
-            " never joins."
+            f"{f'One mutant in {every}' if every > 1 else 'Every mutant'} is its parent, unchanged:"
+            " a live control of the gate, which never joins."
         )
     yield "A mutant that equals an earlier candidate byte for byte isn't validated again."
     if config.sandbox.mode == "none":
@@ -114,9 +115,10 @@ def _always(config: RunConfig) -> Iterator[str]:
     if config.audit.honeypots:
         yield "Mutants also ran on two papers of which nothing can be asked; it decides nothing."
     if every := config.search.audit_analyzer:
+        when = f"one iteration of {every}" if every > 1 else "every iteration"
         yield (
-            f"In one iteration of {every} the mutant also ran on its parent's training papers, to"
-            " score the analyzer's predictions; it decides nothing."
+            f"In {when} the mutant also ran on its parent's training papers, to score the"
+            " analyzer's predictions; it decides nothing."
         )
     if config.short_circuit:
         yield (

@@ -44,11 +44,12 @@ def _block(block: Block) -> str:
     if isinstance(block, Bullets):
         return "\n".join(f"- {escape(item)}" for item in block.items)
     if isinstance(block, Table):
-        return _table(block)
+        return as_table(block)
     return escape(block)
 
 
-def _table(table: Table) -> str:
+def as_table(table: Table) -> str:
+    """A table with its cells escaped."""
     right = [name.startswith(">") for name in table.head]
     heads = [escape(name.removeprefix(">")) for name in table.head]
     rules = ["---:" if r else "---" for r in right]

@@ -49,7 +49,7 @@ class Effect:
     """What comes of a mutant whose true pass rate differs from its parent's by ``change``.
 
     ``accepted``: by the gate.  ``told``: the chance that a comparison tells the change for what it
-    is, and where there is none, that it takes it for one.  ``papers_needed``: to tell it in 80 % of
+    is, and where there is none, that it takes it for one.  ``papers_needed``: to tell it in 80% of
     cases; ``None`` for no change, and where 100,000 don't do.
     """
 
@@ -177,7 +177,7 @@ def as_text(answer: Power) -> str:
         "accepted: by the gate, in one validation of parent and mutant",
         f"told by compare: the verdict of metaopt compare on {answer.papers} papers, each run"
         f" {times}; “none”: said to differ",
-        "papers needed: to be told in 80 % of such comparisons",
+        "papers needed: to be told in 80% of such comparisons",
     ]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from metaopt.predictions import checked
 from metaopt.record import RunRecord, open_record, usage
 from metaopt.sealed import opened_text
 from metaopt.state import winner
-from metaopt.status import SIMULATED
+from metaopt.status import PAPER, SIMULATED
 from metaopt.text import amount, dollars, duration, moment, one_line, ordinal, pooled, several
 from metaopt.validations import AgainstLuck, against_luck, interval, luck_text, validations
 
@@ -111,7 +111,7 @@ def _in_short(record: RunRecord, figures: Sequence[Figure]) -> Iterator[str]:
 
 
 def _said(f: Figure) -> str:
-    interval = f", 95 % interval {f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
+    interval = f", 95% interval {f.interval[0]:.0%} to {f.interval[1]:.0%}" if f.interval else ""
     return f"{f.rate:.1%} of {f.rollouts} rollouts on {f.papers} papers{interval}"
 
 
@@ -180,12 +180,15 @@ def _deviations(record: RunRecord) -> Section:
 
 def _rates(figures: Sequence[Figure]) -> Section:
     rows = [(f.name, *cells(f)) for f in figures]
-    head = ("figure", ">candidate", ">rate", ">95 % interval", ">rollouts", ">luck")
+    sealed = any(f.name == "sealed test, paper" for f in figures)
+    head = ("figure", ">candidate", ">rate", ">95% interval", ">rollouts", ">luck")
     return Section(
         "How good is the best?",
         [
-            "One harness, told in several ways, the most flattering first.",
+            "The baseline; then what the search came to, told in several ways, the most flattering"
+            " first. What had no part in the choice comes last, where there is any of it.",
             Table(head, rows),
+            *([f"{PAPER[0].upper()}{PAPER[1:]}."] if sealed else []),
             "Interval: for other papers like these; runs of one paper resemble each other, and"
             " count accordingly. It doesn't account for the choice. Luck: what the choice alone"
             " adds on average, found by going through a run of this length again in numbers with"
@@ -242,7 +245,7 @@ def _predictions(record: RunRecord) -> Section:
         "predicted", ">named", ">came true", ">precision", ">by chance", ">recall", ">by chance",
         ">times chance", ">p",
     )  # fmt: skip
-    note = "p: how often chance does as well. Times chance: with its exact 95 % interval."
+    note = "p: how often chance does as well. Times chance: with its exact 95% interval."
     return Section(title, [text, Table(head, [_score_row(s) for s in shown]), note])
 
 
@@ -287,8 +290,11 @@ def _lineage(record: RunRecord) -> Section:
         )
         at = by_id[at.parent]
     outcomes = Counter(d.decision.partition(":")[0] for d in record.decisions)
-    counted = ", ".join(f"{n} {what}" for what, n in outcomes.most_common()) or "none decided"
-    blocks: list[Block] = [f"Iterations: {counted}."]
+    counted = ", ".join(
+        several(n, what) if what == "control" else f"{n} {what}"
+        for what, n in outcomes.most_common()
+    )
+    blocks: list[Block] = [f"Iterations: {counted or 'none decided'}."]
     if rows:
         blocks += ["The best and its ancestors, up to the baseline:",
                    Table((">candidate", ">parent", "pass rate", "edit"), rows)]  # fmt: skip
@@ -302,7 +308,7 @@ def _cost(record: RunRecord) -> Section:
          amount(u.completion_tokens), dollars(u.usd))
         for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]
     ]  # fmt: skip
-    head = ("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
+    head = ("role", ">calls", ">tokens in", ">of them cached", ">tokens out", ">cost")
     return Section("Cost", [Table(head, rows)])
 
 

@@ -127,7 +127,7 @@ def as_text(found: Shown) -> str:
     head = f"{found.run}: sealed test, opened {times(found.opened)}"
     lines = [
         f"{head}   {SIMULATED}" if found.simulated else head,
-        f"{several(len(found.papers), 'test paper')} x {several(found.repeats, 'repeat')},"
+        f"{several(len(found.papers), 'test paper')} × {several(found.repeats, 'repeat')},"
         f" {moment(found.at)};"
         f" spent {amount(found.calls)} calls, {dollars(found.usd)}",
     ]
@@ -147,7 +147,7 @@ def as_text(found: Shown) -> str:
 
 def _table(found: Shown) -> str:
     table = grid(
-        "arm", ">candidate", ">passed", ">test", ">95 %", ">validation", ">test - validation"
+        "arm", ">candidate", ">passed", ">test", ">95%", ">validation", ">test - validation"
     )
     for name, arm in found.arms.items():
         validation, drop = "none", ""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inner_agent.items import Item
+from inner_agent.items import Criterion, Item
 from inner_agent.orders import orders_in, plain_text
 from inner_agent.settings import Audit
 
@@ -51,7 +51,7 @@ def findings(item: Item, paper: str, limits: Audit) -> list[Finding]:
             for n, text in texts.items()
             for o in orders_in(text, paper)
         ),
-        *_leak(item, limits),
+        *leaks(item, limits),
         *_rubric_shape(item),
         *_bare_number(item),
     ]
@@ -146,7 +146,8 @@ def _decoded(token: str) -> str:
 # A context that holds the answer.
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text as a reader takes it in, in lower case."""
     return re.findall(r"\w+", plain_text(text))
 
 
@@ -168,23 +169,39 @@ def copied_share(text: Sequence[str], source: Collection[int]) -> float:
     return len({k + n for k in hits for n in range(RUN)}) / len(text) if text else 0.0
 
 
-def _leak(item: Item, limits: Audit) -> Iterator[Finding]:
-    # What a solver is shown.
-    context, answer = _words(f"{item.context}\n{item.question}"), _words(item.reference_answer)
+def _shown(item: Item) -> list[str]:
+    """The words that a solver is shown."""
+    return words_of(f"{item.context}\n{item.question}")
+
+
+def told_criteria(item: Item) -> list[Criterion]:
+    """The criteria to earn of which more than half stands in the context or the question."""
+    source = set(_windows(_shown(item), RUN))
+    positive = (c for c in item.rubric if c.weight > 0)
+    return [c for c in positive if copied_share(words_of(c.criterion), source) > 0.5]
+
+
+def leaks(item: Item, limits: Audit) -> Iterator[Finding]:
+    """Does the context, with the question, hold the answer or most of the rubric?"""
+    shown, answer = _shown(item), words_of(item.reference_answer)
     # A context may hold what an answer quotes; in one piece, it holds the answer.
     piece = int(limits.leak_max * len(answer)) + 1
     pieces = _windows(answer, piece) if len(answer) >= ANSWER_WORDS else ()
-    source = set(_windows(context, RUN))
-    if not set(_windows(context, piece)).isdisjoint(pieces):
+    if not set(_windows(shown, piece)).isdisjoint(pieces):
         said = f"the context holds {limits.leak_max:.0%} or more of the answer in one piece"
         yield Finding("leak", said)
-    elif len(answer) >= ANSWER_WORDS and copied_share(answer, source) > PIECES_MAX:
+    elif (
+        len(answer) >= ANSWER_WORDS and copied_share(answer, set(_windows(shown, RUN))) > PIECES_MAX
+    ):
         yield Finding("leak", "the context holds the answer in pieces")
-    positive = [c for c in item.rubric if c.weight > 0]
-    told = sum(c.weight for c in positive if copied_share(_words(c.criterion), source) > 0.5)
-    share = told / sum(c.weight for c in positive)
+    share = _worth(told_criteria(item), item)
     if share > limits.leak_max:
         yield Finding("leak", f"the context holds criteria worth {share:.0%} of the rubric")
+
+
+def _worth(criteria: Sequence[Criterion], item: Item) -> float:
+    """The share of what there is to earn that these criteria to earn are worth."""
+    return sum(c.weight for c in criteria) / sum(c.weight for c in item.rubric if c.weight > 0)
 
 
 # A rubric that is none.
@@ -206,11 +223,11 @@ def _rubric_shape(item: Item) -> Iterator[Finding]:
         yield Finding("rubric", f"one criterion is worth {share:.0%} of it")
     if penalties > sum(positive):
         yield Finding("rubric", f"penalties of {penalties:g} against {sum(positive):g} to earn")
-    texts = [" ".join(_words(c.criterion)) for c in item.rubric]
+    texts = [" ".join(words_of(c.criterion)) for c in item.rubric]
     same = Counter(_sense(text) for text in texts if text)
     if twice := next((t for t in texts if same[_sense(t)] > 1), None):
         yield Finding("rubric", f"a criterion is there twice ({twice[:60]!r})")
-    if empty := next((c.criterion for c in item.rubric if not _words(c.criterion)), None):
+    if empty := next((c.criterion for c in item.rubric if not words_of(c.criterion)), None):
         yield Finding("rubric", f"a criterion says nothing ({empty[:20]!r})")
 
 
@@ -227,18 +244,22 @@ ANSWER_LEAST = 4  # words; a shorter answer is a name, a figure or a yes
 _FIGURE = re.compile(r"(?<![\w.^=-])\d[\d.,]*\d(?![\w-])")
 
 
-def _bare_number(item: Item) -> Iterator[Finding]:
-    """Most of the rubric is figures, each with hardly a word, that the context doesn't hold."""
+def bare_criteria(item: Item) -> list[Criterion]:
+    """The criteria to earn that are a figure, with hardly a word, that the context doesn't hold."""
     told = set(_FIGURE.findall(item.context)) | set(_FIGURE.findall(item.question))
-    positive = [c for c in item.rubric if c.weight > 0]
-    bare = [c for c in positive if len(_words(c.criterion)) <= BARE_WORDS]
-    figures = sum(c.weight for c in bare if set(_FIGURE.findall(c.criterion)) - told)
-    share = figures / sum(c.weight for c in positive)
+    positive = (c for c in item.rubric if c.weight > 0)
+    short = (c for c in positive if len(words_of(c.criterion)) <= BARE_WORDS)
+    return [c for c in short if set(_FIGURE.findall(c.criterion)) - told]
+
+
+def _bare_number(item: Item) -> Iterator[Finding]:
+    """Most of the rubric is bare figures, or the answer is one."""
+    share = _worth(bare_criteria(item), item)
     if share > 0.5:
         yield Finding(
             "bare_number", f"{share:.0%} of the rubric asks for figures not in the context"
         )
-    words, shown = _words(item.reference_answer), item.reference_answer[:40]
+    words, shown = words_of(item.reference_answer), item.reference_answer[:40]
     if len(words) <= 6 and _FIGURE.search(item.reference_answer):
         yield Finding("bare_number", f"the answer is a figure ({shown!r})")
     elif len(words) < ANSWER_LEAST:
@@ -256,33 +277,49 @@ def own_words(question: str, paper: str) -> str:
 
     A title or a sentence of the paper in front of one question for all doesn't make it another.
     """
-    words, source = _words(question), set(_windows(_words(paper), SHINGLE))
+    words, source = words_of(question), set(_windows(words_of(paper), SHINGLE))
     hits = (k for k, window in enumerate(_windows(words, SHINGLE)) if window in source)
     copied = {k + n for k in hits for n in range(SHINGLE)}
     own = [word for k, word in enumerate(words) if k not in copied]
     return " ".join(own if len(own) >= OWN_WORDS else words)
 
 
-def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
-    """Ids of the papers whose question is also another paper's, or nearly so.
+class Repeats:
+    """Questions that come one by one; ``same`` are the papers whose question is also another's.
 
-    ``questions`` are ``own_words`` by paper id; two are the same when the Jaccard similarity of
-    their word shingles passes ``limit``.  All of them are named: a question that fits two papers
-    is neither's.
+    Two questions are the same when the Jaccard similarity of their word shingles passes ``limit``.
+    All their papers are named: a question that fits two papers is neither's.  The order in which
+    they come makes no difference.
     """
-    shingles = {paper: _shingles(text) for paper, text in questions.items() if text}
-    count = Counter(s for found in shingles.values() for s in found)
-    places: dict[str, list[str]] = defaultdict(list)
-    same: set[str] = set()
-    for paper, mine in sorted(shingles.items()):
-        # Two sets that are alike share one of their rarest: only those are looked up.
-        rarest = sorted(mine, key=lambda s: (count[s], s))[: int(len(mine) * (1 - limit)) + 1]
-        for other in {p for s in rarest for p in places[s]}:
-            if _jaccard(mine, shingles[other]) > limit:
-                same |= {paper, other}
-        for s in rarest:
-            places[s].append(paper)
-    return same
+
+    def __init__(self, limit: float) -> None:
+        self.same: set[str] = set()
+        self._limit = limit
+        self._shingles: dict[str, frozenset[str]] = {}
+        self._places: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, paper: str, question: str) -> None:
+        """One more question, as ``own_words`` gives it; an empty one is no question."""
+        if not question:
+            return
+        mine = self._shingles[paper] = _shingles(question)
+        # In any one order, two sets that are alike share one of their first: only those are looked
+        # up.  Long words are rare ones, so few papers lie at a place.
+        first = sorted(mine, key=lambda s: (-len(s), s))[: int(len(mine) * (1 - self._limit)) + 1]
+        for other in {p for s in first for p in self._places[s]}:
+            if _jaccard(mine, self._shingles[other]) > self._limit:
+                self.same |= {paper, other}
+        for s in first:
+            self._places[s].append(paper)
+
+
+def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
+    """Ids of the papers whose question is also another paper's, or nearly so, as ``Repeats`` has
+    it; ``questions`` are ``own_words`` by paper id."""
+    repeats = Repeats(limit)
+    for paper, question in questions.items():
+        repeats.add(paper, question)
+    return repeats.same
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
@@ -290,6 +327,6 @@ def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def _shingles(text: str) -> frozenset[str]:
-    words = _words(text)
+    words = words_of(text)
     starts = range(max(1, len(words) - SHINGLE + 1))
     return frozenset(" ".join(words[k : k + SHINGLE]) for k in starts)

@@ -10,13 +10,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inner_agent.checks import repeated
 from inner_agent.durable import open_database, write_files
+from inner_agent.intake import End, Intake
 from inner_agent.items import parse_item
 from inner_agent.papers import Paper, file_name, read_paper
 from inner_agent.patience import with_patience
@@ -70,12 +71,15 @@ class Results:
         """Open or make the file.  Raises ``UserError`` for another version's."""
         self._db = open_database(path, SCHEMA, FORMAT, synchronous="NORMAL")
 
-    def get(self, paper: Paper) -> PaperResult | None:
-        """How this very paper (same id, same bytes) went, if it is done."""
+    def get(self, paper: Paper) -> tuple[PaperResult, float] | None:
+        """How this very paper (same id, same bytes) went, and its seconds, if it is done."""
         row = self._db.execute(
-            "SELECT data FROM results WHERE paper = ? AND sha256 = ?", (paper.id, paper.sha256)
+            "SELECT data, timing FROM results WHERE paper = ? AND sha256 = ?",
+            (paper.id, paper.sha256),
         ).fetchone()
-        return PaperResult.model_validate_json(row[0]) if row else None
+        if row is None:
+            return None
+        return PaperResult.model_validate_json(row[0]), json.loads(row[1])["wall_s"]
 
     def put(self, paper: Paper, rollout: Rollout, item: str | None) -> None:
         """Record a rollout."""
@@ -107,42 +111,62 @@ class Results:
 async def generate(
     rig: Rig,
     origin: Origin,
-    papers: Iterable[Paper],
+    intake: Intake,
     results: Results,
     folder: Path,
     tally: Tally,
     progress: Callable[[PaperResult], None],
 ) -> None:
-    """Run the harness on every paper that is owed, ``limits.rollouts_in_flight`` at a time.
+    """Run the harness on the papers of ``intake`` that are owed, ``limits.rollouts_in_flight`` at
+    a time, until it gives out no more; rollouts in flight are then waited for.
 
     ``tally`` and ``progress`` (told of each paper) say how far it is.  Raises (in an
     ``ExceptionGroup``) ``ProviderError`` when an endpoint keeps failing and ``BudgetExhausted``;
-    what is done stays done, and ``items.jsonl`` holds all of it.
+    what is done stays done, and ``items.jsonl`` holds all of it that counts.
     """
     repeat_max = rig.config.audit.repeat_max
-    write_items(results, folder, repeat_max)  # a crash may have left it a line short
-    owed = iter(papers)  # shared: only as many texts are in memory as there are workers
+    _take_recorded(intake, results, tally, progress)
+    write_items(results, folder, intake, repeat_max)  # a crash may have left it a line short
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(rig.config.limits.rollouts_in_flight):
-                group.create_task(_worker(rig, origin, owed, results, folder, tally, progress))
+                group.create_task(_worker(rig, origin, intake, results, folder, tally, progress))
     finally:
-        tally.repeated = write_items(results, folder, repeat_max)
+        tally.repeated = write_items(results, folder, intake, repeat_max)
+
+
+def _take_recorded(
+    intake: Intake, results: Results, tally: Tally, progress: Callable[[PaperResult], None]
+) -> None:
+    ends = []
+    for paper in intake.papers:
+        if found := results.get(paper):
+            ends.append(end_of(*found))
+            tally.add(found[0])
+            progress(found[0])
+    intake.recorded(ends)
 
 
 async def _worker(
-    rig: Rig, origin: Origin, owed: Iterator[Paper], results: Results, folder: Path, tally: Tally,
+    rig: Rig, origin: Origin, intake: Intake, results: Results, folder: Path, tally: Tally,
     progress: Callable[[PaperResult], None],
 ) -> None:  # fmt: skip
-    for paper in owed:
-        result = results.get(paper) or await _one(rig, origin, paper, results, folder)
-        tally.add(result)
-        progress(result)
+    while paper := await intake.next():
+        rollout = await _one(rig, origin, paper, results, folder)
+        intake.ended(end_of(rollout.result, rollout.timing["wall_s"]))
+        tally.add(rollout.result)
+        progress(rollout.result)
 
 
-async def _one(
-    rig: Rig, origin: Origin, paper: Paper, results: Results, folder: Path
-) -> PaperResult:
+def end_of(result: PaperResult, seconds: float) -> End:
+    """What of a rollout the intake goes by; it took so many seconds."""
+    tokens = result.prompt_tokens + result.completion_tokens
+    return End(
+        result.paper, result.passed, result.question, result.usd, result.calls, tokens, seconds
+    )
+
+
+async def _one(rig: Rig, origin: Origin, paper: Paper, results: Results, folder: Path) -> Rollout:
     text = read_paper(paper, rig.config.papers.max_paper_tokens)
     # The paper's id: two papers may have one title, and are still two draws.
     sample = f"{origin.tree[:16]}/generate/{paper.id}"
@@ -155,7 +179,7 @@ async def _one(
     results.put(paper, rollout, line)
     if line:
         _append(folder / "items.jsonl", line)
-    return rollout.result
+    return rollout
 
 
 def item_line(paper: Paper, origin: Origin, rollout: Rollout) -> dict[str, Any]:
@@ -191,16 +215,18 @@ def write_rollout(folder: Path, rollout: Rollout) -> None:
     write_files({path: _indented(value) for path, value in left.items()})
 
 
-def write_items(results: Results, folder: Path, repeat_max: float) -> int:
+def write_items(results: Results, folder: Path, intake: Intake, repeat_max: float) -> int:
     """Write ``items.jsonl`` anew from what is recorded, in an order that timing can't change.
 
     Items whose question another paper has as well are left out; returns how many.
     """
-    lines = dict(results.items())
-    repeats = repeated(results.questions(), repeat_max)
-    kept = "".join(f"{line}\n" for paper, line in lines.items() if paper not in repeats)
+    lines, chosen, left_out = dict(results.items()), intake.chosen(), intake.repeated
+    if chosen is None:
+        repeats = repeated(results.questions(), repeat_max)
+        chosen, left_out = lines.keys() - repeats, len(repeats)
+    kept = "".join(f"{line}\n" for paper, line in lines.items() if paper in chosen)
     write_files({folder / "items.jsonl": kept})
-    return len(repeats)
+    return left_out
 
 
 def _append(path: Path, line: str) -> None:

@@ -30,7 +30,9 @@ A run:          run, runs (all there are), status, show, checkout,
 Compare:        compare (harnesses on the same papers), aa (a harness with itself),
                 ablate (which hunks carry a gain), test (the sealed papers, once, at the end),
                 power (what the gate and a comparison can tell)
-Data:           generate, classics (known methods to begin with, or to compare with)
+Data:           generate, classics (known methods, to begin with or to compare with),
+                inspect (what a data set is like as a whole, and whether it will do),
+                export (for trainers: files, Hugging Face, TRL, verl; card and split)
 
 `metaopt COMMAND --help` explains each."""
 
@@ -224,19 +226,30 @@ def generate(
         str | None,
         typer.Option(help="A .diff, classic:NAME, a folder, a branch or commit, or RUN:CANDIDATE."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first papers only.")] = None,
+    accept: Annotated[
+        int | None, typer.Option(min=1, help="Until so many items are kept, paper after paper.")
+    ] = None,
+    max_papers: Annotated[int | None, typer.Option(min=1, help="The first papers only.")] = None,
+    forecast_stop: Annotated[
+        bool,
+        typer.Option(
+            "--forecast-stop/--no-forecast-stop",
+            help="With --accept: stop where papers or budget will hardly suffice.",
+        ),
+    ] = True,
     override: SetOption = None,
 ) -> None:
     """Make a data set from papers with one harness; the same command again goes on with it."""
     from metaopt.config import load_config
-    from metaopt.generate import make_dataset
+    from metaopt.generate import Wanted, make_dataset
 
     overrides = override or []
     if papers is not None:
         where = papers if papers.startswith("synthetic:") else str(Path(papers).resolve())
         overrides = [*overrides, f"papers.path={json.dumps(where)}"]
     with told_how_to_go_on():
-        print(make_dataset(load_config(config, overrides), out, harness, limit))
+        wanted = Wanted(accept, max_papers, forecast_stop)
+        print(make_dataset(load_config(config, overrides), out, harness, wanted))
 
 
 @app.command()
@@ -277,7 +290,7 @@ def told_how_to_go_on() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        again = shlex.join(["metaopt", *sys.argv[1:]])
+        again = shlex.join(["metaopt", *sys.argv[1:], *stop.more])
         print(f"stopped: {stop.reason}; to go on: {again}", file=sys.stderr)
         raise typer.Exit(stop.status) from None
 

@@ -8,24 +8,37 @@ import json
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.generate import Origin, Results, Tally, generate, write_json
+from inner_agent.intake import Intake
 from inner_agent.papers import Paper
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
 from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of, remove_caches
+from metaopt.outlook import NO_STOP, Outlook, ran_out
 from metaopt.progress import Progress, run_watched
 from metaopt.rollouts import freeze_inner
-from metaopt.runner import stopped_by_full_disk
+from metaopt.runner import Stopped, stopped_by_full_disk
 from metaopt.store import claim
-from metaopt.text import amount, dollars
+from metaopt.text import amount, dollars, several
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How much: papers until ``accept`` items are kept, or all; the first ``max_papers`` at most.
+
+    ``forecast_stop``: stop where the forecast says that ``accept`` is out of reach.
+    """
+
+    accept: int | None = None
+    max_papers: int | None = None
+    forecast_stop: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,60 +48,100 @@ class Job:
     folder: Path
     rig: Rig
     origin: Origin
-    papers: list[Paper]
-    results: Results
+    intake: Intake
     tally: Tally
 
 
 def make_dataset(
-    config: RunConfig, folder: Path, wanted: str | None = None, limit: int | None = None
+    config: RunConfig, folder: Path, harness: str | None = None, wanted: Wanted | None = None
 ) -> str:
     """Make or go on with the data set in ``folder``; returns a summary.
 
-    ``wanted`` names the harness as ``export_harness`` takes it; ``limit`` takes the first papers
-    only.  Raises ``UserError`` and ``Stopped`` as ``metaopt.runner.run`` does.
+    ``harness`` is named as ``export_harness`` takes it.  Raises ``UserError`` and ``Stopped`` as
+    ``metaopt.runner.run`` does; ``Stopped`` also where papers or budget don't suffice for
+    ``wanted.accept``.
     """
-    mode = choose_mode(config)
+    mode, wanted = choose_mode(config), wanted or Wanted()
+    if not wanted.forecast_stop and wanted.accept is None:
+        raise UserError(f"{NO_STOP}: only --accept has a forecast; leave it out")
     with stopped_by_full_disk(), ExitStack() as held:
         held.enter_context(claim(folder))
         freeze_inner(folder, config)
         remove_caches(folder / "cache" / "harness", folder / "cache" / "papers")
-        origin = export_harness(config.harness, wanted, folder / "cache" / "harness")
+        origin = export_harness(config.harness, harness, folder / "cache" / "harness")
         _freeze_harness(folder, origin)
-        papers = list(islice(papers_of(config, folder / "cache").values(), limit))
+        papers = _papers(config, folder, wanted)
         calls = held.enter_context(closing(CallStore(folder / "calls.db")))
         results = held.enter_context(closing(Results(folder / "results.db")))
         rig = Rig(config, Gateway(config, calls), mode, folder / "cache" / "papers")
-        job = Job(folder, rig, origin, papers, results, Tally(len(papers)))
         first = sum(results.get(paper) is not None for paper in papers)
         progress = Progress(rig.gateway, config.simulated, "papers", len(papers), first)
+        outlook = Outlook(
+            config.budget, config.limits.rollouts_in_flight, wanted.forecast_stop, progress.told
+        )
+        intake = Intake(papers, config.audit.repeat_max, wanted.accept, outlook)
+        progress.outlook = lambda: outlook.phrase(intake)
+        job = Job(folder, rig, origin, intake, Tally(len(papers)))
         run_watched(
             progress,
-            lambda: generate(rig, origin, papers, results, folder, job.tally, progress.add),
+            lambda: generate(rig, origin, intake, results, folder, job.tally, progress.add),
         )
+        _refuse_too_few(intake)
         return summary(job)
+
+
+def _papers(config: RunConfig, folder: Path, wanted: Wanted) -> list[Paper]:
+    """The papers that may be tried, in their order."""
+    papers = list(papers_of(config, folder / "cache").values())[: wanted.max_papers]
+    if wanted.accept is not None and wanted.accept > len(papers):
+        raise UserError(
+            f"--accept {wanted.accept}: only {several(len(papers), 'paper')}, and a paper gives one"
+            " item at most; give more papers, or accept fewer"
+        )
+    return papers
+
+
+def _refuse_too_few(intake: Intake) -> None:
+    if intake.accept is None or intake.full:
+        return
+    if intake.stopped:
+        raise Stopped(intake.stopped, 3, [NO_STOP])
+    raise Stopped(ran_out(intake), 3)
 
 
 def summary(job: Job) -> str:
     """What came of it: yield, reasons, failures of rounds, cost, where the files are."""
     tally, total = job.tally, job.rig.gateway.ledger.total
-    rate = tally.passed / tally.papers if tally.papers else 0.0
-    items = job.folder / "items.jsonl"
-    left_out = f"; {tally.repeated} repeat another paper's question" if tally.repeated else ""
     pairs = [
-        ("papers", str(tally.papers)),
-        ("passed", f"{tally.passed} ({rate:.1%})"),
+        ("papers", _tried(tally)),
+        ("passed", f"{tally.passed} ({tally.passed / max(1, tally.done):.1%})"),
         ("papers by end", _counts(tally.reasons)),
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
-        ("items", f"{_lines(items)} kept in {items}{left_out}"),
+        ("items", _kept(job)),
         ("papers' files", str(job.folder / "papers")),
     ]  # fmt: skip
     lines = [f"{name:<16}{text}" for name, text in pairs]
     if job.rig.config.simulated:
         lines.insert(0, "SIMULATED: these items say nothing about real models")
     return "\n".join(lines)
+
+
+def _tried(tally: Tally) -> str:
+    return str(tally.done) + (f" of {tally.papers}" if tally.done < tally.papers else "")
+
+
+def _kept(job: Job) -> str:
+    items, intake, repeats = job.folder / "items.jsonl", job.intake, job.tally.repeated
+    text = f"{_lines(items)} kept in {items}"
+    if intake.accept is not None:
+        text += f", the last from paper {len(intake.front)} in their order"
+    if repeats:
+        text += f"; {repeats} repeat another paper's question"
+    if beyond := intake.passed_beyond:
+        text += f"; {beyond} from later papers, for a larger --accept"
+    return text
 
 
 def _freeze_harness(folder: Path, origin: Origin) -> None:

@@ -161,7 +161,7 @@ def meter_table(figures: Sequence[Figure]) -> str:
 
 def cells(f: Figure) -> tuple[str, str, str, str, str]:
     """Candidate, rate, interval, rollouts and luck as people read them."""
-    luck = f"{round(100 * f.luck):+d} pts" if f.luck else "none"
+    luck = f"{round(100 * f.luck):+d} points" if f.luck else "none"
     return str(f.candidate), f"{f.rate:.1%}", _between(f), f"{f.rollouts:,}", luck
 
 
@@ -178,9 +178,8 @@ def sealed(record: RunRecord) -> list[Figure]:
     opening = next(iter(openings(record.folder)), None)
     if opening is None or not opening.finished:
         return []
-    names = {"paper": "published"}  # what the published rule would have chosen
-    if opening.arms["best"].candidate != winner(record.state).id:
-        names["best"] = "the best then"
+    other = opening.arms["best"].candidate != winner(record.state).id
+    names = {"best": "the best then"} if other else {}
     return [
         _figure(
             f"sealed test, {names.get(name, name)}",

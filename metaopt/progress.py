@@ -21,7 +21,10 @@ LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
 
 @dataclass(slots=True)
 class Progress:
-    """Rollouts wanted and done, of which ``first`` were there at the start; passed ones."""
+    """Rollouts wanted and done, of which ``first`` were there at the start; passed ones.
+
+    ``outlook`` may know more of what is left than the pace tells; ``tell`` prints a line above.
+    """
 
     gateway: Gateway
     simulated: bool
@@ -31,13 +34,19 @@ class Progress:
     done: int = 0
     passed: int = 0
     started: float = field(default_factory=time.monotonic)
+    outlook: Callable[[], str] = lambda: ""
     show: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = say
 
     def add(self, result: PaperResult) -> None:
         """Count one."""
         self.done += 1
         self.passed += result.passed
         self.show()
+
+    def told(self, text: str) -> None:
+        """Print a line of its own."""
+        self.tell(self._marked(text))
 
     def line(self) -> str:
         """How it stands, on one line."""
@@ -47,11 +56,16 @@ class Progress:
         if self.gateway.replayed:
             text += f", {amount(self.gateway.replayed)} replayed"
         fresh = self.done - self.first
-        if fresh > 0 and self.done < self.wanted:
+        if known := self.outlook():
+            text += f", {known}"
+        elif fresh > 0 and self.done < self.wanted:
             pace = (time.monotonic() - self.started) / fresh
             text += f", about {duration(pace * (self.wanted - self.done))} left"
         held = [door_text(d).plain for d in self.gateway.doors if d.limited or d.pause]
         text = "; ".join([text, *held])
+        return self._marked(text)
+
+    def _marked(self, text: str) -> str:
         return ("SIMULATED  " if self.simulated else "") + text
 
 
@@ -79,6 +93,7 @@ def _shown(progress: Progress) -> Iterator[None]:
     console = Console(stderr=True)
     if can_redraw(console):
         with redrawn(console, lambda _width, _height: Text(progress.line())) as above:
+            progress.tell = above
             progress.gateway.tell(above)
             yield
         return

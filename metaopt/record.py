@@ -78,13 +78,9 @@ class Found:
 
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
-    database = folder / "run.db"
     for name in ("run.db", "config.toml", "lock", "stopped.json", "test.json", PAUSED):
         refuse_odd(folder / name)
-    if not database.is_file():
-        if other := what_else(folder):
-            raise UserError(f"{folder}: {other}; it isn't a run")
-        raise UserError(f"{folder}: not a run's folder (no run.db); metaopt run makes one")
+    database = database_of(folder)
     try:
         with closing(Store(database, readonly=True)) as store:
             events, times = list(store.events()), store.times()
@@ -106,6 +102,15 @@ def open_record(folder: Path) -> RunRecord:
             " restore it from a copy"
         ) from None
     return RunRecord(folder, config, events, state, stages, times)
+
+
+def database_of(folder: Path) -> Path:
+    """The file that a run records into.  Raises ``UserError`` where there is none."""
+    if (path := folder / "run.db").is_file():
+        return path
+    if other := what_else(folder):
+        raise UserError(f"{folder}: {other}; it isn't a run")
+    raise UserError(f"{folder}: not a run's folder (no run.db); metaopt runs lists those there are")
 
 
 def what_else(folder: Path) -> str:

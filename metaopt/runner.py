@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,14 @@ STOPPED = "stopped.json"  # why a run stopped before its end, for those who ask 
 
 
 class Stopped(Exception):
-    """The run stopped before its end; nothing is lost.  ``status`` is the exit status."""
+    """The run stopped before its end; nothing is lost.  ``status`` is the exit status.
 
-    def __init__(self, reason: str, status: int) -> None:
+    ``more``: words that the command needs besides, to go on.
+    """
+
+    def __init__(self, reason: str, status: int, more: Sequence[str] = ()) -> None:
         super().__init__(reason)
-        self.reason, self.status = reason, status
+        self.reason, self.status, self.more = reason, status, more
 
 
 def run(config: RunConfig, folder: Path) -> Path:

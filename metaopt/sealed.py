@@ -62,7 +62,7 @@ class Opening(BaseModel):
             f"{name} {arm.rate:.1%}" + (f" (candidate {arm.candidate})" if arm.candidate else "")
             for name, arm in self.arms.items()
         )
-        papers = f"{several(len(self.papers), 'paper')} x {several(self.repeats, 'repeat')}"
+        papers = f"{several(len(self.papers), 'paper')} × {several(self.repeats, 'repeat')}"
         return f"{moment(self.at)}: {rates} on {papers}"
 
 

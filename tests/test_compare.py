@@ -119,9 +119,9 @@ def test_papers_and_repeats_can_be_added(
     assert run(out, "--papers", "4", "--repeats", "3") == 0
     assert len(results(out)) == 2 * 3 * 4
     assert set(results(made)) <= set(results(out))
-    assert "measured in steps (3 x 2, 4 x 3)" in capsys.readouterr().out
+    assert "measured in steps (3 × 2, 4 × 3)" in capsys.readouterr().out
     assert run(out) == 0  # fewer again: the rest is left aside
-    assert "3 val papers x 2 repeats" in capsys.readouterr().out
+    assert "3 val papers × 2 repeats" in capsys.readouterr().out
     assert len(json.loads((out / "arms.json").read_text())["papers"]) == 4
 
 
@@ -202,7 +202,7 @@ def test_a_runs_candidates_need_no_config(
     out, arms = str(tmp_path / "c"), [f"{folder}:baseline", f"{folder}:1"]
     assert invoke(app, ["compare", *arms, "--out", out]) == 0
     said = capsys.readouterr().out
-    assert "2 val papers x 1 repeat" in said
+    assert "2 val papers × 1 repeat" in said
     assert "chosen on these papers" in said
     assert invoke(app, ["compare", arms[0], FIXES, "--out", out]) == 2
     assert "--config is missing" in capsys.readouterr().err

@@ -137,7 +137,7 @@ def test_generate_says_it_too(
 ) -> None:
     fake_openai.reply = Faulty(Provider(), seed=1, share=0, outage_at=20, outage=10)
     command = ["generate", "--config", str(tmp_path / "small.toml"), "--out", str(tmp_path / "d")]
-    assert invoke(app, [*command, "--limit", "3"]) == 0
+    assert invoke(app, [*command, "--max-papers", "3"]) == 0
     said = capfd.readouterr().err
     assert len(re.findall(r"^endpoints\.e doesn't answer .*: paused, ", said, re.MULTILINE)) == 1
     assert len(re.findall(r"^endpoints\.e answers again after ", said, re.MULTILINE)) == 1

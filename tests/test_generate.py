@@ -147,7 +147,7 @@ def test_a_project_of_ones_own_runs_at_once(
     folder = tmp_path / "mine"
     assert invoke(app, ["init", str(folder)]) == 0
     config, out = str(folder / "config.toml"), str(folder / "data")
-    given = ["generate", "--config", config, "--out", out, "--limit", "2"]
+    given = ["generate", "--config", config, "--out", out, "--max-papers", "2"]
     assert invoke(app, [*given, "--harness", "main"]) == 0
     assert invoke(app, ["init", str(folder)]) == 2
     assert "isn't empty" in capsys.readouterr().err

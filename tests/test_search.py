@@ -248,6 +248,25 @@ def test_the_best_come_first_or_of_too_many_the_newest(
         assert [h.iteration for h in group.hits] == newest[::-1]
 
 
+def test_filters_alone_list_what_they_let_through(run: Path, searcher: Searcher) -> None:
+    """The newest first; a question that was asked before in its rollout is no new text."""
+    wanted = set[tuple[Key, int]]()
+    for where, _, found in trajectories(run):
+        asked = set[str]()
+        for number, r in enumerate(found["rounds"], start=1):
+            if r["question"] not in asked and r["outcome"] == "too_easy":
+                wanted.add((where, number))
+            asked.add(r["question"])
+    found = hits(searcher, "kind:question outcome:too_easy")
+    assert {(key(hit), hit.round) for hit in found} == wanted
+    assert [hit.iteration for hit in found] == sorted((h.iteration for h in found), reverse=True)
+    assert all(hit.snippet.text and not hit.snippet.marks for hit in found)
+    kinds = {group.kind for group in ask(searcher, "candidate:1").groups}
+    assert {"summary", "diff", "question", "answer", "paper"} <= kinds
+    paper = found[0].paper
+    assert {hit.paper for hit in hits(searcher, f'paper:"{paper}"')} == {paper}
+
+
 def test_another_run_in_the_same_folder_is_another(run: Path) -> None:
     with closing(search.Searchers()) as searchers:
         one = searchers.of(open_record(run))

@@ -4,9 +4,12 @@ import json
 import os
 import random
 import re
+import shutil
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from markupsafe import escape
 from whole_runs import small_config
 
 from analysis.cli import app
@@ -29,8 +33,10 @@ from analysis.web.spans import said
 from analysis.web.storyboard import MOST_STRAYS, Board, storyboard
 from inner_agent.criteria import Criteria
 from inner_agent.papers import file_name
+from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
 from metaopt.record import RunRecord, open_record
+from metaopt.show import REPEATS
 
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -411,3 +417,64 @@ async def test_trajectories_that_cant_be_shown(
         os.rename(results.with_name("moved"), results)
     assert file_name(read(path)["paper"]["id"]) in base
     assert 'class="board"' in await (await client.get(base)).text()
+
+
+async def test_the_evidence_leads_to_its_round(record: RunRecord, client: Any) -> None:
+    """What the analyzer quotes is on the candidate's page, linked with where it stands."""
+    page = await (await client.get("/run/candidates/1")).text()
+    parent, quotes = record.stages[1]["selected"]["parent"], 0
+    for mode in record.stages[1]["diagnosed"]["failure_modes"]:
+        for quote in mode["evidence"]:
+            assert escape(quote) in page
+            if found := re.match(r"(\S+), round (\d+): ", quote):
+                href = f"/run/papers/{parent}/train/1/{file_name(found[1])}"
+                assert f'href="{href}#paper-round-{found[2]}"' in page
+                assert f'id="paper-round-{found[2]}"' in await (await client.get(href)).text()
+                quotes += 1
+    assert quotes
+
+
+def test_the_numbers_say_what_they_are_of(record: RunRecord) -> None:
+    """Not every question that was written was evaluated, and the averages are of the last one."""
+    for trajectory, board in boards(record):
+        result = trajectory["result"]
+        if result["reason"] != "not_accepted" or not board.rounds:
+            continue
+        tried = [r for r in trajectory["rounds"] if r["weak"]]
+        if 0 < len(tried) < len(board.rounds):
+            assert f", {len(tried)} of them evaluated; none" in board.ending.sentence
+            assert board.whose == f"round {tried[-1]['round']}, the last one evaluated"
+            assert fmean(tried[-1]["weak"]) == pytest.approx(result["weak_avg"])
+            return
+    pytest.fail("there is no such trajectory")
+
+
+async def test_a_repeated_question_has_one_name(record: RunRecord, tmp_path: Path) -> None:
+    """On the candidate's page and the storyboard's; what failed by itself keeps its own."""
+    copy = Path(shutil.copytree(record.folder, tmp_path / "run"))
+    with closing(sqlite3.connect(copy / "run.db")) as db, db:
+        found = [
+            (i, candidate, PaperResult.model_validate_json(data))
+            for i, candidate, data in db.execute(
+                "SELECT iteration, candidate, data FROM results WHERE part = 'val'"
+                " AND candidate = iteration AND candidate > 0"
+            )
+        ]
+        i, candidate, good = next(x for x in found if x[2].passed)
+        bad = next(r for j, _, r in found if j == i and not r.passed)
+        ((text,),) = db.execute(
+            "SELECT data FROM events WHERE iteration = ? AND kind = 'validated'", [i]
+        )
+        data = json.loads(text)
+        data["audit"]["mutant"]["repeats"] = [good.paper, bad.paper]
+        db.execute(
+            "UPDATE events SET data = ? WHERE iteration = ? AND kind = 'validated'",
+            [json.dumps(data), i],
+        )
+    async with TestClient(TestServer(application(shelves([copy])))) as client:
+        page = await (await client.get(f"/run/candidates/{candidate}")).text()
+        for result, name in ((good, REPEATS), (bad, bad.reason.replace("_", " "))):
+            assert f'aria-label="{escape(name)}: {result.paper}, candidate {candidate}"' in page
+            href = f"/run/papers/{candidate}/val/{i}/{file_name(result.paper)}"
+            board = await (await client.get(href)).text()
+            assert f"✗ {escape(name[0].upper() + name[1:])}" in board

@@ -152,7 +152,7 @@ def pages_of(at: str) -> dict[str, str]:
     """An address of each kind of page of the one run behind ``at``."""
     top = f"{at}{redirected(at)}"
     candidate = f"{top}candidates/10"
-    story = re.findall(r'href="(/[^"]*/papers/[^"]+)"', ask(at, urlsplit(candidate).path)[1])[0]
+    story = re.findall(r'href="(/[^"]*/papers/[^"#]+)', ask(at, urlsplit(candidate).path)[1])[0]
     return {
         "overview": top, "candidate": candidate, "failed": f"{top}candidates/9",
         "baseline": f"{top}candidates/0", "against it": f"{candidate}?against=baseline",
@@ -172,6 +172,17 @@ def redirected(at: str) -> str:
     connection.close()
     assert answer.status == 302
     return answer.headers["Location"]
+
+
+def test_what_isnt_there_leads_back_to_the_run(at: str) -> None:
+    top = redirected(at)
+    for lost in ("candidates/999", "papers/1/val/1/nobody", "nowhere"):
+        status, text = ask(at, f"{top}{lost}")
+        assert status == 404
+        assert f'<a href="{top}">Back to ' in text
+    status, text = ask(at, "/nowhere/")
+    assert status == 404
+    assert "Back to " not in text
 
 
 @pytest.mark.parametrize("width", [1440, 800])
@@ -234,7 +245,7 @@ def test_all_is_reached_by_keyboard(at: str, page: Watched) -> None:
 def test_no_way_leads_out_of_the_run(at: str, small: Path) -> None:
     (small.parent / "secret.txt").write_text(hostile.OUTSIDE)
     top = redirected(at)
-    story = re.findall(r'href="(/[^"]*/papers/[^"]+)"', ask(at, f"{top}candidates/10")[1])[0]
+    story = re.findall(r'href="(/[^"]*/papers/[^"#]+)', ask(at, f"{top}candidates/10")[1])[0]
     folder, _, file = story.rpartition("/")
     out = ("../secret.txt", "..%2fsecret.txt", "%2e%2e/secret.txt", "%2e%2e%2fsecret.txt",
            "..%5csecret.txt", "....//secret.txt", "%252e%252e%252fsecret.txt", "..;/secret.txt",

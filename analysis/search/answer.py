@@ -80,8 +80,8 @@ def covered(progress: Progress) -> str:
         return "The trajectories aren't indexed yet: their texts aren't among these results."
     if not progress.complete:
         return (
-            f"Indexed {progress.done:,} of {progress.total:,} papers, the newest iterations first:"
-            " what the others hold isn't among these results yet."
+            f"Indexed {progress.done:,} of {progress.total:,} trajectories, the newest iterations"
+            " first: what the others hold isn't among these results yet."
         )
     text = f"All of the run's {progress.total:,} trajectories were searched"
     bad = progress.unreadable

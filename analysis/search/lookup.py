@@ -41,7 +41,7 @@ class Lookup:
                 f"SELECT rowid >> {_PLACE}, COUNT(*) FROM words WHERE {where} GROUP BY 1", given
             )
         }
-        ranked = sum(counts.values()) <= MOST_RANKED
+        ranked = bool(self.query.match) and sum(counts.values()) <= MOST_RANKED
         best = self._best(where, given) if ranked else {kind: self._newest(kind) for kind in counts}
         return papers + [
             Group(kind, KINDS[kind], counts[kind], self._shown(best[kind]), ranked)
@@ -70,17 +70,18 @@ class Lookup:
 
     def _where(self, kind: str | None) -> tuple[str, list[object]]:
         """The query, for one kind or all, as SQL with its values."""
-        narrowed, values = self._narrowed()
-        if kind is None:
-            return f"words MATCH ?{narrowed}", [self.query.match, *values]
-        within = f"words MATCH ? AND rowid BETWEEN ? AND ?{narrowed}"
-        return within, [self.query.match, *numbers_of(kind), *values]
+        sql, values = self._narrowed()
+        if kind is not None:
+            sql, values = f"rowid BETWEEN ? AND ? AND {sql}", [*numbers_of(kind), *values]
+        if self.query.match:
+            sql, values = f"words MATCH ? AND {sql}", [self.query.match, *values]
+        return sql, values
 
     def _narrowed(self) -> tuple[str, list[object]]:
         """The filters as SQL on ``rowid``, with their values."""
         document = f"(rowid >> {index.ROUND_BITS + index.ORDER_BITS})"
         document += f" & {(1 << index.DOCUMENT_BITS) - 1}"
-        sql, values = f" AND {document} NOT IN (SELECT id FROM gone)", list[object]()
+        sql, values = f"{document} NOT IN (SELECT id FROM gone)", list[object]()
         clauses, own = _on_documents(self.query.filters)
         if clauses:
             sql += f" AND {document} IN (SELECT id FROM documents WHERE {clauses})"
@@ -141,7 +142,7 @@ class Lookup:
         rows = self.db.execute(
             "SELECT paper, title, MAX(id), COUNT(*), candidate, part, iteration, file"
             " FROM documents WHERE problem = ''"
-            f"{' AND ' if clauses else ''}{clauses} GROUP BY paper", values,
+            f"{' AND ' if clauses else ''}{clauses} GROUP BY paper ORDER BY MAX(id) DESC", values,
         ).fetchall()  # fmt: skip
         names = enumerate(printable(f"{title}\n{paper}") for paper, title, *_ in rows)
         hits = []
@@ -154,7 +155,7 @@ class Lookup:
                     str(path))
             )  # fmt: skip
         best = sorted(hits, key=lambda h: -h.score)[: self.limit]
-        return Group("paper", RECORDED["paper"], len(hits), best)
+        return Group("paper", RECORDED["paper"], len(hits), best, bool(self.query.match))
 
 
 def _on_documents(filters: Mapping[str, str]) -> tuple[str, list[object]]:

@@ -10,11 +10,19 @@ from analysis.search.texts import printable
 
 SNIPPET_TOKENS = 32
 SNIPPET_CHARS = 600  # where "words" are very long
+BEGINNING_CHARS = 200
 _ON, _OFF = "\x02", "\x03"  # no text has them: ``printable``
 
 
 def matched(match: str, texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Snippet, float]]:
-    """Those of the texts that match, by their numbers, with the best piece and a BM25 score."""
+    """Those of the texts that match, by their numbers, with the best piece and a BM25 score.
+
+    Where there is nothing to match, all of them with their beginnings, and 0.
+    """
+    if not match:
+        for number, text in texts:
+            yield number, _beginning(printable(text)), 0.0
+        return
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"CREATE VIRTUAL TABLE t USING fts5(text, tokenize='{TOKENIZER}')")
         plain = ((number, printable(text)) for number, text in texts)
@@ -25,6 +33,11 @@ def matched(match: str, texts: Iterable[tuple[int, str]]) -> Iterator[tuple[int,
         )
         for number, marked, score in rows:
             yield number, _snippet(marked), score
+
+
+def _beginning(text: str) -> Snippet:
+    cut = text[:BEGINNING_CHARS]
+    return Snippet(cut if cut == text else f"{cut}…", ())
 
 
 def _snippet(marked: str) -> Snippet:

@@ -106,6 +106,13 @@ def recorded(said: Sequence[Said], query: Query, limit: int) -> list[Group]:
         hit = Hit(s.kind, s.iteration, "", s.iteration or 0, "", "", 0, s.field, snippet, score)
         hits.setdefault(s.kind, []).append(hit)
     return [
-        Group(kind, RECORDED[kind], len(found), sorted(found, key=lambda h: -h.score)[:limit])
+        Group(
+            kind, RECORDED[kind], len(found), sorted(found, key=_first)[:limit], bool(query.match)
+        )
         for kind, found in hits.items()
     ]
+
+
+def _first(hit: Hit) -> tuple[float, int]:
+    """The best come first; of equal ones the newest."""
+    return -hit.score, -hit.iteration

@@ -2,9 +2,15 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import get_args
 
+from analysis.colours import ENDS
 from analysis.search.texts import KINDS, RECORDED, printable
+from inner_agent.run_paper import Reason
 
+# What ``outcome:`` takes: how rounds end, each with its name, and how rollouts do.
+ROUNDS_END = {outcome: name for outcome, (name, _) in ENDS.items()}
+ROLLOUTS_END = get_args(Reason)
 FILTERS = ("kind", "candidate", "iteration", "part", "paper", "outcome")
 PREFIX = 3  # characters from which on a word also finds those that begin with it
 MOST_WORDS = 32
@@ -16,13 +22,18 @@ _PIECE = re.compile(r'(?:(\w+):)?(?:"([^"]*)"?|([^\s"]+))')
 class Query:
     """Words and phrases that a text must all have, and filters by name.
 
-    ``match`` is for FTS5, empty where there is nothing to look for; ``wrong`` says what of the
-    query was left out, and why.
+    ``match`` is for FTS5, empty where there is no word: filters alone ask for all that they let
+    through.  ``wrong`` says what of the query was left out, and why.
     """
 
     match: str
     filters: dict[str, str] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Is there anything to look for?"""
+        return bool(self.match or self.filters)
 
 
 def parse(typed: str) -> Query:

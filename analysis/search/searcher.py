@@ -70,7 +70,7 @@ class Searcher:
             self._learn(record)
             said = [*self._said, *stops(record.folder)]
         groups, progress, trouble = self._trajectories(query, limit)
-        own = recorded(said, query, limit) if query.match else []
+        own = recorded(said, query, limit) if query.asks else []
         found = sorted((g for g in (*own, *groups) if g.count), key=lambda g: _ORDER[g.kind])
         faults = (self.home.note, self._note, self._trouble, trouble)
         notes = [*query.wrong, *dict.fromkeys(filter(None, faults))]
@@ -145,7 +145,7 @@ class Searcher:
         try:
             with closing(index.open_to_read(path)) as db:
                 progress = index.read_progress(db)
-                groups = Lookup(db, self.run, query, limit).groups() if query.match else []
+                groups = Lookup(db, self.run, query, limit).groups() if query.asks else []
                 return groups, progress, ""
         except sqlite3.OperationalError as e:  # busy for long, or replaced just now
             return [], progress, f"the index can't be read now ({e}); search again"

@@ -42,7 +42,7 @@ def _index(searcher: Searcher) -> None:
         now = time.monotonic()
         if now - printed >= every or (on_terminal and printed > began and done == total):
             printed = now
-            line = f"indexed {done:,} of {total:,} papers (Ctrl-C: search those)"
+            line = f"indexed {done:,} of {total:,} trajectories (Ctrl-C: search those)"
             print(line, end="\r" if on_terminal else "\n", file=sys.stderr, flush=True)
         return True
 
@@ -54,8 +54,8 @@ def _index(searcher: Searcher) -> None:
 
 def _lines(answer: Answer, run: Path) -> Iterator[str]:
     yield from map(clean, answer.notes)
-    if not answer.query.match:
-        yield "nothing to look for: a search needs a word, that is letters or digits"
+    if not answer.query.asks:
+        yield "nothing to look for: a search needs a word (letters or digits) or a filter"
         return
     yield f"{several(answer.count, 'hit')}. {covered(answer.progress)}"
     for group in answer.groups:

@@ -1,5 +1,6 @@
 """One iteration and the candidate that it made: what was changed, why, and what came of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from metaopt.population import Candidate, shrunk_rates
 from metaopt.predictions import Checked, checked
 from metaopt.record import Found, RunRecord, find
 from metaopt.show import before_it, validated
-from metaopt.status import outcome_text, rate_text
+from metaopt.status import outcome_text, rate_text, rates_text
 from metaopt.store import Store
 
 Results = Mapping[str, PaperResult]
@@ -27,6 +28,33 @@ class Side:
     part: str
     iteration: int
     result: PaperResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A training paper that the analysis names, and the rollout that it is named for, if known."""
+
+    paper: str
+    side: Side | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A piece of evidence: its text, and the rollout and round (0: none) that it names."""
+
+    text: str
+    side: Side | None
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A failure mode; ``share``: the analyzer's estimate, of the failed rounds or papers."""
+
+    name: str
+    share: float
+    papers: Sequence[Named]
+    evidence: Sequence[Quote]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +87,17 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A training paper that the analyzer named; ``after`` is ``None`` where nobody looked."""
+    """A training paper that the analyzer named; ``after`` is ``None`` where nobody looked.
+
+    ``read`` is the rollout that the analyzer read, ``again`` the mutant's on the same paper.
+    """
 
     paper: str
     predicted: str  # fixed, at risk
     before: bool | None
     after: bool | None
+    read: Side | None
+    again: Side | None
 
     @property
     def outcome(self) -> str:
@@ -74,6 +107,14 @@ class Prediction:
         if self.before == self.after:
             return "still passes" if self.after else "still fails"
         return "fixed" if self.after else "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """A training paper that changed (``what``) although nobody had named it."""
+
+    what: str
+    named: Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +129,14 @@ class CandidatePage:
     entry: HistoryEntry | None
     control: bool
     outcome: str
+    why: str
     rate: str
     shrunk: float | None
     audit: str
     diagnosis: Diagnosis | None
+    modes: Sequence[Mode]
     predictions: Sequence[Prediction]
-    surprises: Sequence[str]
+    surprises: Sequence[Surprise]
     against: str
     diffs: Sequence[FileDiff]
     validated: Validated | None
@@ -125,12 +168,14 @@ def candidate_page(record: RunRecord, i: int, against: str = "parent") -> Candid
         entry=entry,
         control=bool(stages.get("implemented", {}).get("control")),
         outcome=outcome_text(entry) if entry else "baseline" if not i else "not decided yet",
+        why=rates_text(record, entry) if entry else "",
         rate=rate_text(record, made) if made else "",
         shrunk=rates.get(i) if made and made.runs else None,
         audit=audited_text(record, i) if made and made.runs else "",
         diagnosis=diagnosis,
-        predictions=_predictions(diagnosis, checks[0] if checks else None),
-        surprises=_surprises(diagnosis, checks[0] if checks else None),
+        modes=_modes(diagnosis, read),
+        predictions=_predictions(diagnosis, checks[0] if checks else None, read, trained),
+        surprises=_surprises(diagnosis, checks[0] if checks else None, trained),
         against=against,
         diffs=_diffs(record, found, against),
         validated=table,
@@ -187,22 +232,65 @@ def _trained(store: Store, i: int) -> list[Side]:
     return [Side(i, part, j, r) for part, j, r in store.results_of(i) if part == "train"]
 
 
-def _predictions(diagnosis: Diagnosis | None, check: Checked | None) -> list[Prediction]:
+def _modes(diagnosis: Diagnosis | None, read: Sequence[Side]) -> list[Mode]:
+    """The failure modes, the one with the largest share first."""
+    by_paper = _by_paper(read)
+    return [
+        Mode(
+            mode.name,
+            mode.share,
+            [Named(paper, by_paper.get(paper)) for paper in mode.papers],
+            [_quote(text, by_paper) for text in mode.evidence],
+        )
+        for mode in sorted(diagnosis.failure_modes if diagnosis else (), key=lambda m: -m.share)
+    ]
+
+
+def _quote(text: str, by_paper: Mapping[str, Side]) -> Quote:
+    """The quote with the rollout whose paper it names first, and the round named right behind."""
+    found = [(text.index(paper), -len(paper), paper) for paper in by_paper if paper in text]
+    if not found:
+        return Quote(text, None, 0)
+    start, _, paper = min(found)
+    side = by_paper[paper]
+    said = re.match(r"\W{1,3}round (\d{1,3})\b", text[start + len(paper) :], re.IGNORECASE)
+    number = int(said[1]) if said else 0
+    rounds = side.result.rounds if side.result else 0
+    return Quote(text, side, number if number <= rounds else 0)
+
+
+def _by_paper(sides: Sequence[Side]) -> dict[str, Side]:
+    """Each paper's first rollout among these."""
+    return {s.result.paper: s for s in reversed(sides) if s.result}
+
+
+def _predictions(
+    diagnosis: Diagnosis | None, check: Checked | None, read: Sequence[Side],
+    trained: Sequence[Side],
+) -> list[Prediction]:  # fmt: skip
     if diagnosis is None:
         return []
     before, after = (check.before, check.after) if check else ({}, {})
+    was, now = _by_paper(read), _by_paper(trained)
     named = [(p, "fixed") for p in diagnosis.predicted_fixes]
     named += [(p, "at risk") for p in diagnosis.papers_at_risk]
-    return [Prediction(p, what, before.get(p), after.get(p)) for p, what in named]
+    return [
+        Prediction(
+            p, what, before.get(p), after.get(p), was.get(p), now.get(p) if p in after else None
+        )
+        for p, what in named
+    ]
 
 
-def _surprises(diagnosis: Diagnosis | None, check: Checked | None) -> list[str]:
-    """Papers that changed although nobody had named them, each with what it did."""
+def _surprises(
+    diagnosis: Diagnosis | None, check: Checked | None, trained: Sequence[Side]
+) -> list[Surprise]:
+    """Papers that changed although nobody had named them, each as the mutant ran on it."""
     if diagnosis is None or check is None:
         return []
-    named = {*diagnosis.predicted_fixes, *diagnosis.papers_at_risk}
+    named, now = {*diagnosis.predicted_fixes, *diagnosis.papers_at_risk}, _by_paper(trained)
     return [
-        f"{paper} ({what})"
+        Surprise(what, Named(paper, now.get(paper)))
         for what, papers in (("fixed", check.fixed), ("broken", check.broken))
         for paper in sorted(papers - named)
     ]

@@ -11,7 +11,7 @@ from analysis.course import Point, course
 from analysis.spending import Ledger, Spent, spending
 from inner_agent.calls import Usage
 from inner_agent.errors import UserError
-from metaopt.record import RunRecord, open_record, running_process
+from metaopt.record import RunRecord, database_of, open_record, running_process
 from metaopt.store import Store
 
 
@@ -36,7 +36,7 @@ class Shelf:
         return f"{first}-{last}"
 
     def _look(self) -> tuple[float, int]:
-        path = self.folder / "run.db"
+        path = database_of(self.folder)
         try:
             with closing(Store(path, readonly=True)) as store:
                 return store.newest()

@@ -21,8 +21,10 @@ class Links(Protocol):
         """An iteration and the candidate that it made."""
         ...
 
-    def paper(self, candidate: int, part: str, iteration: int, paper: str) -> str:
-        """The storyboard of one rollout."""
+    def paper(
+        self, candidate: int, part: str, iteration: int, paper: str, section: str = ""
+    ) -> str:
+        """The storyboard of one rollout, or a section of it (``round-3``, ``audit``, ``fresh``)."""
         ...
 
     def raw(self, candidate: int, part: str, iteration: int, paper: str) -> str:
@@ -46,9 +48,12 @@ class ServerLinks:
     def candidate(self, iteration: int, section: str = "") -> str:
         return f"{self.overview()}candidates/{iteration}{f'#{section}' if section else ''}"
 
-    def paper(self, candidate: int, part: str, iteration: int, paper: str) -> str:
+    def paper(
+        self, candidate: int, part: str, iteration: int, paper: str, section: str = ""
+    ) -> str:
         where = f"papers/{candidate}/{quote(part, safe='')}/{iteration}"
-        return f"{self.overview()}{where}/{quote(file_name(paper), safe='')}"
+        below = f"#paper-{section}" if section else ""
+        return f"{self.overview()}{where}/{quote(file_name(paper), safe='')}{below}"
 
     def raw(self, candidate: int, part: str, iteration: int, paper: str) -> str:
         return f"{self.paper(candidate, part, iteration, paper)}/raw"
@@ -69,10 +74,13 @@ class FileLinks:
     def candidate(self, iteration: int, section: str = "") -> str:
         return f"#candidate-{iteration}"
 
-    def paper(self, candidate: int, part: str, iteration: int, paper: str) -> str:
+    def paper(
+        self, candidate: int, part: str, iteration: int, paper: str, section: str = ""
+    ) -> str:
         if (candidate, part, iteration, paper) not in self.papers:
             return ""
-        return f"#paper-{candidate}-{part}-{iteration}-{quote(file_name(paper), safe='')}"
+        where = f"#paper-{candidate}-{part}-{iteration}-{quote(file_name(paper), safe='')}"
+        return f"{where}-{section}" if section else where
 
     def raw(self, candidate: int, part: str, iteration: int, paper: str) -> str:
         return ""

@@ -151,10 +151,11 @@ def _candidates(record: RunRecord, links: Links) -> Iterator[tuple[int, str]]:
         if at.parent is None:
             break
         at = record.state.candidates[at.parent]
-    accepted = [c.id for c in record.state.population]
+    accepted, best = [c.id for c in record.state.population], line[0]
     for i in dict.fromkeys([*line, *accepted, *sorted(record.stages)]):
         page = candidate_page(record, i)
-        yield i, render("parts/one_candidate.html", page=page, links=links)
+        whole = candidate_page(record, i, "baseline").diffs if i == best and page.parent else ()
+        yield i, render("parts/one_candidate.html", page=page, links=links, whole=whole)
 
 
 def _within(room: int, parts: Iterable[tuple[int, str]]) -> tuple[list[str], list[int]]:

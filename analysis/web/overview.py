@@ -36,6 +36,11 @@ class Row:
     alarm: str
     best: bool
 
+    @property
+    def why_failed(self) -> str:
+        """Why it came to nothing; empty where it came to something."""
+        return self.outcome.removeprefix("failed: ") if self.word == "failed" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:

@@ -13,9 +13,8 @@ from inner_agent import prompts
 from inner_agent.errors import UserError
 from inner_agent.papers import file_name
 from inner_agent.run_paper import PaperResult
-from metaopt.integrity import audit_of
 from metaopt.record import RunRecord
-from metaopt.show import validated
+from metaopt.show import repeats, validated
 from metaopt.store import Store
 
 PARTS = {
@@ -38,7 +37,8 @@ class Elsewhere:
 class PaperPage:
     """All that is shown of one rollout.  ``board`` is ``None`` where ``why_not`` says so.
 
-    ``repeated``: another paper of the same evaluation got the same question, so it is no pass.
+    ``repeated``: it passed, but another paper of the same evaluation got the same question, so it
+    is no pass, in ``result`` neither.
     """
 
     candidate: int
@@ -130,7 +130,7 @@ def _page(
                 f" for a paper {file[:200]!r}"
             )
         elsewhere = _elsewhere(record, store, candidate, part, iteration, paper)
-    audit = audit_of(record, candidate, iteration) if part == "val" else None
+        result = _result(record, store, candidate, part, iteration, paper)
     board, why_not, trajectory = None, "", None
     try:
         trajectory = read_trajectory(record.folder, candidate, part, iteration, paper)
@@ -138,9 +138,8 @@ def _page(
         board = storyboard(trajectory, record.config.criteria, wanted)
     except NoTrajectory as e:
         why_not = str(e)
-    repeated = audit is not None and paper in audit["repeats"]
     page = PaperPage(
-        candidate, part, iteration, paper, results[paper], repeated, sorted(results), elsewhere,
+        candidate, part, iteration, paper, result, repeats(result), sorted(results), elsewhere,
         board, why_not,
     )  # fmt: skip
     return page, trajectory
@@ -171,11 +170,18 @@ def _elsewhere(
     return found
 
 
+def _result(
+    record: RunRecord, store: Store, candidate: int, part: str, i: int, paper: str
+) -> PaperResult:
+    """A rollout's result; one on a validation paper as it counts."""
+    counted = validated(record, store, candidate, i) if part == "val" else {}
+    return counted.get(paper) or store.results(candidate, part, i)[paper]
+
+
 def _other(
     record: RunRecord, store: Store, who: str, candidate: int, part: str, i: int, paper: str,
     here: int,
 ) -> Elsewhere:  # fmt: skip
-    results = validated(record, store, candidate, i) if part == "val" else {}
-    result = results.get(paper) or store.results(candidate, part, i).get(paper)
+    result = _result(record, store, candidate, part, i, paper)
     told = who if i == here else f"{who} in iteration {i}"
     return Elsewhere(told, Side(candidate, part, i, result))

@@ -10,8 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.colours import ENDS
 from analysis.web.text import chart_text, shown
 from inner_agent.errors import UserError
+from metaopt.show import REPEATS, ended
 from metaopt.text import amount, dollars, duration, moment, one_line, several
 
 FOLDER = Path(__file__).parent
@@ -26,10 +28,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["style_names"] = style_names
+    made.globals.update(style_names=style_names, REPEATS=REPEATS, ENDS=ENDS)
     made.filters.update(
         shown=shown, chart_text=chart_text, one_line=one_line, percent=percent, data=_data,
-        amount=amount, dollars=dollars, duration=duration, moment=moment, several=several,
+        ended=ended, amount=amount, dollars=dollars, duration=duration, moment=moment,
+        several=several,
     )  # fmt: skip
     return made
 
@@ -41,7 +44,7 @@ def render(template: str, **context: Any) -> str:
 
 def percent(share: float | None, digits: int = 0) -> str:
     """A fraction in percent; a dash for none."""
-    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
 
 
 def as_json(data: Any) -> str:

@@ -1,9 +1,10 @@
 """What a search found, for its page: grouped by kind, each hit with the page it leads to."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from analysis.search.answer import Answer, Group, Hit, Snippet, covered
+from analysis.search.query import ROLLOUTS_END, ROUNDS_END
 from analysis.search.searcher import MOST_HITS
 from analysis.search.texts import KINDS, RECORDED
 from analysis.web.links import Links
@@ -46,13 +47,15 @@ class SearchPage:
     notes: Sequence[str]
     milliseconds: int
     kinds: Sequence[str] = (*RECORDED, *KINDS)
+    rounds_end: Mapping[str, str] = field(default_factory=lambda: ROUNDS_END)
+    rollouts_end: Sequence[str] = ROLLOUTS_END
 
 
 def search_page(typed: str, answer: Answer, links: Links) -> SearchPage:
     """The page of what was typed and found."""
     return SearchPage(
         typed,
-        bool(answer.query.match),
+        answer.query.asks,
         answer.count,
         [_section(group, typed, answer, links) for group in answer.groups],
         covered(answer.progress),
@@ -67,7 +70,8 @@ def _section(group: Group, typed: str, answer: Answer, links: Links) -> Section:
     more = "" if narrowed or group.count <= len(group.hits) else f"{typed} kind:{group.kind}"
     notes = []
     if not group.ranked:
-        notes.append("Too many to rank: the newest iterations first.")
+        why = "Too many to rank: the" if answer.query.match else "The"
+        notes.append(f"{why} newest iterations first.")
     if narrowed and group.count > MOST_HITS:
         notes.append(f"The first {MOST_HITS} are shown; more words narrow it down.")
     rows = [_row(hit, links) for hit in group.hits]
@@ -77,7 +81,7 @@ def _section(group: Group, typed: str, answer: Answer, links: Links) -> Section:
 
 def _row(hit: Hit, links: Links) -> Row:
     if hit.paper:
-        href = links.paper(hit.candidate or 0, hit.part, hit.iteration, hit.paper) + _anchor(hit)
+        href = links.paper(hit.candidate or 0, hit.part, hit.iteration, hit.paper, _section_of(hit))
         name = hit.title or hit.paper
     elif hit.candidate is None:
         href, name = links.overview(), "The run"
@@ -87,13 +91,13 @@ def _row(hit: Hit, links: Links) -> Row:
     return Row(href, name, hit.place, list(_pieces(hit.snippet)))
 
 
-def _anchor(hit: Hit) -> str:
+def _section_of(hit: Hit) -> str:
     """The section of a storyboard's page that a hit stands in."""
     if hit.kind == "audit":
-        return "#paper-audit"
+        return "audit"
     if "fresh" in hit.field.split():
-        return "#paper-fresh"
-    return f"#paper-round-{hit.round}" if hit.round else ""
+        return "fresh"
+    return f"round-{hit.round}" if hit.round else ""
 
 
 def _pieces(snippet: Snippet) -> Iterator[tuple[bool, str]]:

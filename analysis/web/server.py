@@ -85,14 +85,14 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
             raise web.HTTPForbidden(text="asked for under another host's name")
         response = await handler(request)
     except web.HTTPException as e:
-        response = _message(e.status, e.reason, e.text or e.reason)
+        response = _message(request, e.status, e.reason, e.text or e.reason)
         response.headers.update({k: v for k, v in e.headers.items() if k in ("Location", "Allow")})
     except UserError as e:
-        response = _message(404, "Not here", str(e))
+        response = _message(request, 404, "Not here", str(e))
     except DAMAGED as e:
         told = f"This can't be made of the run's files; is one damaged?  {type(e).__name__}: {e}"
         print(f"{request.path}: {one_line(told, 300)}", file=sys.stderr, flush=True)
-        response = _message(500, "Can't be read", told)
+        response = _message(request, 500, "Can't be read", told)
     response.headers.update(HEADERS)
     return response
 
@@ -115,8 +115,11 @@ def _is_loopback(address: str) -> bool:
     return ip_address(address.strip("[]")).is_loopback
 
 
-def _message(status: int, title: str, text: str) -> web.Response:
-    page = render("message.html", title=title, text=text)
+def _message(request: web.Request, status: int, title: str, text: str) -> web.Response:
+    """A page that says what went wrong, with a way back to the run where that is known."""
+    run, known = request.path.split("/")[1], request.app[SHELVES]
+    way_back = {"links": ServerLinks(run), "name": run} if run in known and status != 403 else {}
+    page = render("message.html", title=title, text=text, **way_back)
     return web.Response(status=status, text=page, content_type="text/html")
 
 

@@ -10,29 +10,17 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from analysis.colours import ENDS
 from analysis.web import loose
 from analysis.web.spans import Span, Step, item_of, mark, said, same, spans
 from inner_agent import strict_json
 from inner_agent.criteria import Bound, Criteria, strong_bounds, weak_bounds
+from metaopt.text import several
 
-OUTCOMES = {
-    "accepted": "Accepted",
-    "too_easy": "Too easy",
-    "weak_zero": "A weak answer earned nothing",
-    "failed_on_strong": "Failed on strong",
-    "failed_quality_check": "Failed the quality check",
-    "invalid_item": "Not an item",
-    "unfinished": "Not evaluated to the end",
-}
-ENDINGS = {
-    "passed": "Passed",
-    "fresh_failed": "Failed the fresh evaluation",
-    "audit_failed": "Failed the audit",
-    "not_accepted": "No question was accepted",
-    "no_result": "Handed in no result",
-    "crashed": "Crashed",
-    "timed_out": "Timed out",
-    "junk": "Sent junk",
+MEANT = {  # outcomes whose names (``ENDS``) don't say it all
+    "weak_zero": "A weak answer earned nothing.",
+    "invalid_item": "What was written is no item.",
+    "unfinished": "It wasn't evaluated to the end.",
 }
 MOST_STRAYS = 50  # evaluated items of no round on one page; the raw messages have them all
 PLANNED = ("chat", "evaluate", "submit", "audit", "fresh", "refused")
@@ -169,8 +157,19 @@ class Round:
 
     @property
     def title(self) -> str:
-        """The outcome in words."""
-        return OUTCOMES.get(self.outcome, self.outcome or "Outcome not recorded")
+        """The outcome's name, as charts and search have it."""
+        name = ENDS[self.outcome][0] if self.outcome in ENDS else self.outcome
+        return f"{name[0].upper()}{name[1:]}" if name else "Outcome not recorded"
+
+    @property
+    def meant(self) -> str:
+        """What the outcome's name doesn't say; may be empty."""
+        return MEANT.get(self.outcome, "")
+
+    @property
+    def evaluated(self) -> bool:
+        """Was a solver asked?"""
+        return bool(self.trial.phases or self.trial.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +219,18 @@ class Board:
     unreadable: tuple[str, ...]
     after: Span
 
+    @property
+    def whose(self) -> str:
+        """Which answers the averages of the result are of."""
+        if self.fresh:
+            return "fresh answers"
+        if taken := next((r for r in self.rounds if r.final), None):
+            return f"round {taken.number}, the accepted one"
+        known = [r for r in self.rounds if r.trial.weak and r.trial.weak.average is not None]
+        if self.strays or not known:
+            return "the last question evaluated"
+        return f"round {known[-1].number}, the last one evaluated"
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -257,7 +268,7 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
         fresh=fresh,
         strays=tuple(_stray(steps, group, rule) for group in strays[:MOST_STRAYS]),
         more_strays=max(0, len(strays) - MOST_STRAYS),
-        ending=_ending(result, len(rounds), audit, fresh),
+        ending=_ending(result, rounds, audit, fresh),
         refused=_refusals(steps[found[-1].start :]),
         stderr=loose.text(read.get("stderr")),
         unreadable=tuple(_unreadable(trajectory)),
@@ -475,12 +486,13 @@ def _refusals(steps: Sequence[Step]) -> tuple[Refusal, ...]:
 
 
 def _ending(
-    result: Mapping[str, Any], rounds: int, audit: Audit | None, fresh: Trial | None
+    result: Mapping[str, Any], rounds: Sequence[Round], audit: Audit | None, fresh: Trial | None
 ) -> Ending:
     reason = loose.text(result.get("reason"))
+    words = reason.replace("_", " ")
     return Ending(
         reason=reason,
-        title=ENDINGS.get(reason, reason or "How it ended isn't recorded"),
+        title=f"{words[0].upper()}{words[1:]}" if words else "How it ended isn't recorded",
         passed=result.get("passed") is True,
         sentence=_sentence(reason, rounds, audit, fresh),
         detail=loose.text(result.get("detail")),
@@ -494,23 +506,35 @@ def _ending(
     )
 
 
-def _sentence(reason: str, rounds: int, audit: Audit | None, fresh: Trial | None) -> str:
+def _sentence(
+    reason: str, rounds: Sequence[Round], audit: Audit | None, fresh: Trial | None
+) -> str:
     found = ", ".join(check for check, _ in audit.findings) if audit else ""
     again = "new answers kept to every threshold" if fresh else "no new answers were asked for"
-    after = "once" if rounds == 1 else f"{rounds} times"
     return {
         "passed": f"A question was accepted, stood the audit, and {again}.",
         "fresh_failed": "A question was accepted and stood the audit, but with new answers it"
         " missed a threshold.",
         "audit_failed": f"The solvers' scores accepted a question, but the audit found: {found}.",
-        "not_accepted": f"Asked {after}; no question kept to every threshold."
-        if rounds
-        else "The harness handed in a result without any round.",
+        "not_accepted": _asked(rounds),
         "no_result": "The harness ended without handing in a result.",
         "crashed": "The harness's program broke off.",
         "timed_out": "The harness kept silent for too long, or used up its time.",
         "junk": "The harness sent what can't be read, or far too much.",
     }.get(reason, "")
+
+
+def _asked(rounds: Sequence[Round]) -> str:
+    """How many questions there were, none of them accepted."""
+    tried = sum(r.evaluated for r in rounds)
+    if not rounds:
+        return "The harness handed in a result without any round."
+    written = f"{several(len(rounds), 'question')} {'was' if len(rounds) == 1 else 'were'} written"
+    if not tried:
+        return f"{written}, none evaluated."
+    if tried == len(rounds):
+        return f"{written} and evaluated; none kept to every threshold."
+    return f"{written}, {tried} of them evaluated; none kept to every threshold."
 
 
 def _unreadable(trajectory: Any) -> list[str]:

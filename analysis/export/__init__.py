@@ -1,0 +1,1 @@
+"""Finished data sets in the forms that trainers read."""

@@ -1,0 +1,186 @@
+"""Data sets that ``metaopt generate`` made, read for export: one item at a time, checked.
+
+An item's attempts are read from its paper's folder when they are asked for, so that what is in
+memory is one item and what solvers said of it, however large the data set is.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inner_agent import generate, strict_json
+from inner_agent.durable import read_database
+from inner_agent.errors import UserError
+from inner_agent.items import Item, ItemRefused, first_error, parse_item
+from inner_agent.papers import file_name
+from metaopt.config import RunConfig, load_config
+
+TASK = "rubric"  # the one whose items have the columns below
+
+
+class _Of(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PaperOf(_Of):
+    """The paper that an item is about; ``licence`` is empty where the manifest has none."""
+
+    id: str
+    title: str
+    sha256: str
+    licence: str
+
+
+class HarnessOf(_Of):
+    """The harness that made an item."""
+
+    commit: str
+    tree: str
+
+
+class Line(_Of):
+    """A line of ``items.jsonl``, without the item itself (``inner_agent.items.Item``)."""
+
+    simulated: bool
+    paper: PaperOf
+    harness: HarnessOf
+    weak_avg: float
+    strong_avg: float
+    gap: float
+    rounds: int
+    other_verdict: str
+
+
+class Criterion(_Of):
+    """The judge on one criterion of one answer."""
+
+    reason: str
+    score: float
+
+
+class Attempt(_Of):
+    """One answer and its score, a fraction."""
+
+    answer: str
+    score: float
+    criteria: list[Criterion]
+
+
+class _Phase(_Of):
+    attempts: list[Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What the solvers said of an item: ``kind`` is ``fresh`` (the harness never saw these),
+    ``in_loop``, or ``none`` where no file of them is left."""
+
+    kind: Literal["fresh", "in_loop", "none"]
+    weak: tuple[Attempt, ...] = ()
+    strong: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each was done."""
+
+    folder: Path
+    config: RunConfig
+    harness: HarnessOf
+    papers: int
+    made: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item, where it is from, and in which data set."""
+
+    data: DataSet
+    line: Line
+    item: Item
+
+
+def open_dataset(folder: Path) -> DataSet:
+    """Raises ``UserError`` for what isn't a data set."""
+    if (folder / "run.db").is_file():
+        raise UserError(f"{folder}: a run, not a data set; make one with metaopt generate")
+    for name in ("items.jsonl", "results.db", "harness.json", "config.toml"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
+    harness = _read(folder / "harness.json", HarnessOf)
+    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
+        rows = db.execute("SELECT paper, at FROM results ORDER BY paper").fetchall()
+    made = {paper: datetime.fromtimestamp(at, UTC).date().isoformat() for paper, at in rows}
+    return DataSet(folder, load_config(folder / "config.toml"), harness, len(rows), made)
+
+
+def entries(data: DataSet) -> Iterator[Entry]:
+    """The items, in the file's order; a line that is just being written isn't among them.
+
+    Raises ``UserError`` naming the line that isn't an item, or one of another format or task.
+    """
+    path = data.folder / "items.jsonl"
+    with open(path, "rb") as file:
+        for number, text in enumerate(file, 1):
+            if text.endswith(b"\n"):
+                yield _entry(data, text, f"{path}:{number}")
+
+
+def _entry(data: DataSet, text: bytes, where: str) -> Entry:
+    try:
+        row = strict_json.loads(text)
+        item = parse_item(row)
+        if row.get("format") != generate.FORMAT:
+            raise UserError(
+                f"{where}: format {row.get('format')!r}, this version has {generate.FORMAT};"
+                " export with the version that made it"
+            )
+        if (task := row.get("task", TASK)) != TASK:
+            raise UserError(
+                f"{where}: an item of the task {task!r}; only {TASK!r} can be exported, and tasks"
+                " aren't mixed"
+            )
+        return Entry(data, Line.model_validate(row), item)
+    except (strict_json.JSONRefused, ItemRefused) as e:
+        raise UserError(f"{where}: not an item: {e}") from None
+    except ValidationError as e:
+        raise UserError(f"{where}: not an item: {first_error(e, 'line')}") from None
+
+
+def attempts_of(entry: Entry) -> Attempts:
+    """Those of the fresh evaluation, or else of the one in the loop.
+
+    Raises ``UserError`` for a file of them that can't be read.
+    """
+    paper = entry.data.folder / "papers" / file_name(entry.line.paper.id)
+    folder = paper / "eval_attempts" / entry.item.sha256[:12]
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*-*-*.json"), key=_number):
+        found[path.stem.partition("-")[2]] = path  # the last of each kind and phase counts
+    for kind, said in (("fresh", "fresh"), ("evaluate", "in_loop")):
+        weak, strong = (found.get(f"{kind}-{phase}") for phase in ("weak_only", "strong_only"))
+        if weak and strong:
+            phases = [_read(path, _Phase).attempts for path in (weak, strong)]
+            return Attempts(said, *map(tuple, phases))  # type: ignore[arg-type]
+    return Attempts("none")
+
+
+def _number(path: Path) -> tuple[int, str]:
+    head = path.stem.partition("-")[0]
+    return int(head) if head.isdecimal() else 0, path.name
+
+
+def _read(path: Path, kind: Any) -> Any:
+    try:
+        return kind.model_validate(strict_json.loads(path.read_bytes()))
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror})") from None
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}") from None
+    except ValidationError as e:
+        raise UserError(f"{path}: {first_error(e, 'file')}") from None

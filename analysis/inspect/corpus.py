@@ -1,0 +1,121 @@
+"""What a data set's papers came to: how rollouts and rounds ended, and which topics are covered."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from os.path import expandvars
+from pathlib import Path
+
+from analysis.inspect.spread import Spread, spread
+from inner_agent import generate, strict_json
+from inner_agent.durable import read_database
+from inner_agent.errors import UserError
+from inner_agent.papers import MANIFEST
+from inner_agent.run_paper import PaperResult
+from metaopt.statistics import wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The papers that are done: how many ``passed``, of those how many have an item (``kept``; the
+    others' questions repeat), how rollouts (``reasons``) and rounds (``outcomes``) ended, the most
+    frequent first; rounds of rollouts that passed and of those that didn't; and what was spent.
+
+    ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
+    there or names none.
+    """
+
+    papers: int
+    passed: int
+    kept: int
+    reasons: dict[str, int]
+    outcomes: dict[str, int]
+    rounds_passed: Spread | None
+    rounds_failed: Spread | None
+    calls: int
+    tokens: int
+    usd: float
+    topics: dict[str, tuple[int, int]]
+
+    @property
+    def coverage(self) -> float:
+        """The share of done papers with an item."""
+        return self.kept / self.papers if self.papers else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval for other papers like these (Wilson)."""
+        return wilson(self.kept, self.papers)
+
+    @property
+    def topics_covered(self) -> float | None:
+        """The share of topics with an item."""
+        covered = sum(kept > 0 for _, kept in self.topics.values())
+        return covered / len(self.topics) if self.topics else None
+
+
+def read_corpus(folder: Path, with_item: Collection[str]) -> Corpus:
+    """Of the data set in ``folder``, whose items are of the papers ``with_item`` (ids).
+
+    Raises ``UserError`` for another version's file.
+    """
+    reasons: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
+    usd = 0.0
+    rounds: dict[bool, list[int]] = {True: [], False: []}
+    ids: list[str] = []
+    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
+        for paper, data in db.execute("SELECT paper, data FROM results ORDER BY paper"):
+            result = PaperResult.model_validate_json(data)
+            ids.append(str(paper))
+            reasons[result.reason] += 1
+            outcomes.update(result.outcomes)
+            rounds[result.passed].append(result.rounds)
+            spent.update(calls=result.calls)
+            spent.update(tokens=result.prompt_tokens + result.completion_tokens)
+            usd += result.usd
+    by_topic = _by_topic(_topics(folder), ids, set(with_item))
+    return Corpus(
+        len(ids), len(rounds[True]), len(set(with_item) & set(ids)), dict(reasons.most_common()),
+        dict(outcomes.most_common()), spread(rounds[True]), spread(rounds[False]),
+        spent["calls"], spent["tokens"], usd, by_topic,
+    )  # fmt: skip
+
+
+def _by_topic(
+    topics: Mapping[str, str], papers: Collection[str], with_item: Collection[str]
+) -> dict[str, tuple[int, int]]:
+    done = Counter(topics[p] for p in papers if topics.get(p))
+    kept = Counter(topics[p] for p in with_item if topics.get(p))
+    return {t: (n, kept[t]) for t, n in sorted(done.items(), key=lambda x: (-x[1], x[0]))}
+
+
+def _topics(folder: Path) -> dict[str, str]:
+    """Topics by paper id, from the manifests of the papers, as far as those are still there."""
+    found: dict[str, str] = {}
+    for manifest in _manifests(folder):
+        try:
+            text = manifest.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue  # the items may have been moved here without their papers
+        for line in filter(str.strip, text.splitlines()):
+            try:
+                row = strict_json.loads(line)
+            except strict_json.JSONRefused as e:
+                raise UserError(f"{manifest}: {e}; mend it, or move it away") from None
+            if isinstance(row, dict) and row.get("topic"):
+                found[str(row.get("id"))] = str(row["topic"])
+    return found
+
+
+def _manifests(folder: Path) -> list[Path]:
+    generated = sorted((folder / "cache").glob(f"synthetic-*/{MANIFEST}"))
+    try:
+        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        where = Path(expandvars(config["papers"]["path"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return generated
+    return [*generated, where if where.suffix == ".jsonl" else where / MANIFEST]

@@ -1,0 +1,201 @@
+"""Items read from a data set one at a time, each kept as what its figures need: no texts.
+
+A data set is the folder that ``metaopt generate`` made, or a ``.jsonl`` file of such items.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from analysis.inspect.words import Numbers, contained, numbers
+from inner_agent import generate, strict_json
+from inner_agent.checks import bare_criteria, leaks, told_criteria
+from inner_agent.errors import UserError
+from inner_agent.items import Item, ItemRefused, first_error, parse_item
+from inner_agent.settings import Audit
+from metaopt.text import one_line
+
+SHOWN = 160  # characters of a question that a report may quote
+LIMITS = Audit()  # a leak is one by the same measure in every data set
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Paper(BaseModel):
+    id: str
+    title: str = ""
+    sha256: str = ""
+
+
+class _Line(BaseModel):
+    """What a line of ``items.jsonl`` has beside its item."""
+
+    model_config = ConfigDict(strict=True)
+    format: int
+    task: str = "rubric"
+    simulated: bool
+    paper: _Paper
+    weak_avg: Share
+    strong_avg: Share
+    gap: Annotated[float, Field(ge=-1, le=1)]
+    rounds: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A question, its context, its answer: words by number, and how they begin."""
+
+    shown: str
+    context: Numbers
+    question: Numbers
+    answer: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item.  ``weights`` are its rubric's; ``bare`` criteria ask for a figure and little else,
+    ``told`` ones stand in the context; ``words_given`` and ``runs_given`` are the shares of the
+    answer's words, and of its runs of three, that context and question hold."""
+
+    paper: str
+    sha256: str
+    type: str
+    skills: tuple[str, ...]
+    text: Text
+    weights: tuple[float, ...]
+    bare: int
+    told: int
+    leaks: bool
+    words_given: float | None
+    runs_given: float | None
+    weak: float
+    strong: float
+    gap: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A data set's items, all of one format, one task, and simulated or not."""
+
+    name: str
+    simulated: bool
+    rows: tuple[Row, ...]
+
+
+def items_file(data: Path) -> Path:
+    """Where the items of ``data``, a folder or a .jsonl file, are.
+
+    Raises ``UserError`` for what is neither.
+    """
+    if data.is_dir():
+        if not (data / "results.db").is_file():
+            raise UserError(
+                f"{data}: not a data set; give a folder made by metaopt generate, or a .jsonl file"
+                " of items"
+            )
+        return data / "items.jsonl"
+    if data.suffix == ".jsonl" and data.is_file():
+        return data
+    raise UserError(f"{data}: no such data set (a folder made by metaopt generate, or a .jsonl)")
+
+
+def read_items(data: Path) -> Items:
+    """Read a data set.
+
+    Raises ``UserError``, with the line, for one that isn't an item of ``metaopt generate``; for
+    items of several formats, tasks or kinds (simulated or not); and where there are none.
+    """
+    path, rows = items_file(data), []
+    first: _Line | None = None
+    for where, value in lines(path, whole=data.is_dir()):
+        line, item = _checked(where, value)
+        first = first or line
+        _refuse_mixed(where, first, line)
+        rows.append(_row(line, item))
+    if first is None:
+        raise UserError(f"{path}: no item yet; go on with metaopt generate")
+    return Items(data.resolve().name, first.simulated, tuple(rows))
+
+
+def read_texts(data: Path) -> tuple[list[Text], list[dict[str, str]]]:
+    """What a set to compare with asks: its texts, and its papers' ids and hashes where it says.
+
+    Each line needs a ``question``; ``context``, ``reference_answer`` and ``paper`` may be missing,
+    so that any benchmark in JSON lines will do.  Raises ``UserError`` as ``read_items``.
+    """
+    path, texts, papers = items_file(data), [], []
+    for where, value in lines(path, whole=data.is_dir()):
+        question = value.get("question")
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(f"{where}: question: needs a text to compare with")
+        fields = (value.get(key) for key in ("context", "question", "reference_answer"))
+        texts.append(_text(*(x if isinstance(x, str) else "" for x in fields)))
+        paper = value.get("paper")
+        known = paper if isinstance(paper, dict) else {}
+        papers.append({key: str(known.get(key) or "") for key in ("id", "sha256")})
+    if not texts:
+        raise UserError(f"{path}: empty; nothing to compare with")
+    return texts, papers
+
+
+def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """JSON objects of a file, with where they stand.  ``whole``: one without a line end is still
+    being written.  Raises ``UserError`` for a line that is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip() or (whole and not line.endswith("\n")):
+                    continue
+                where = f"{path}:{number}"
+                try:
+                    value = strict_json.loads(line)
+                except strict_json.JSONRefused as e:
+                    raise UserError(f"{where}: {e}") from None
+                if not isinstance(value, dict):
+                    raise UserError(f"{where}: an item is a JSON object")
+                yield where, value
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror})") from None
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}: not UTF-8 text at byte {e.start} of a part") from None
+
+
+def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
+    try:
+        line, item = _Line.model_validate(value), parse_item(value)
+    except ValidationError as e:
+        raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
+    except ItemRefused as e:
+        raise UserError(f"{where}: {e}; mend the item or leave it out") from None
+    if line.format != generate.FORMAT:
+        raise UserError(f"{where}: format {line.format}; this version reads {generate.FORMAT}")
+    return line, item
+
+
+def _refuse_mixed(where: str, first: _Line, line: _Line) -> None:
+    if line.task != first.task:
+        raise UserError(
+            f"{where}: task {line.task!r} among items of task {first.task!r}; inspect each alone"
+        )
+    if line.simulated != first.simulated:
+        raise UserError(f"{where}: simulated items among others; inspect each alone")
+
+
+def _text(context: str, question: str, answer: str) -> Text:
+    shown = one_line(question, SHOWN)
+    return Text(shown, numbers(context), numbers(question), numbers(answer))
+
+
+def _row(line: _Line, item: Item) -> Row:
+    text = _text(item.context, item.question, item.reference_answer)
+    shown = numbers(f"{item.context}\n{item.question}")
+    return Row(
+        line.paper.id, line.paper.sha256, one_line(item.question_type, 60),
+        tuple(dict.fromkeys(one_line(s, 60) for s in item.reasoning_skills)), text,
+        tuple(c.weight for c in item.rubric), len(bare_criteria(item)), len(told_criteria(item)),
+        any(leaks(item, LIMITS)), contained(text.answer, shown, 1),
+        contained(text.answer, shown, 3), line.weak_avg, line.strong_avg, line.gap, line.rounds,
+    )  # fmt: skip

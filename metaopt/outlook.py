@@ -1,0 +1,113 @@
+"""How a data set that wants so many items stands: foretold, and stopped where it is no use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inner_agent.intake import Intake
+from inner_agent.settings import Budget
+from metaopt.forecast import FIRST, HOPELESS, Forecast, Range, Seen, forecast
+from metaopt.text import amount, dollars, duration
+
+CAPS = ("usd", "tokens", "calls")
+NO_STOP = "--no-forecast-stop"
+
+
+@dataclass(slots=True)
+class Outlook:
+    """Foretells each time that the front of ``intake`` has moved, from ``FIRST`` papers on.
+
+    ``at_once`` rollouts run side by side.  ``tell`` is told the first forecast of this start.
+    With ``stops``, a forecast may say that going on is no use.
+    """
+
+    budget: Budget
+    at_once: int
+    stops: bool
+    tell: Callable[[str], None]
+    latest: Forecast | None = None
+
+    def __call__(self, intake: Intake) -> str:
+        """Why nothing more is to be begun, or ``""``."""
+        left = len(intake.papers) - len(intake.front)
+        if len(intake.front) < FIRST or not left:
+            return ""
+        first = self.latest is None
+        self.latest = forecast(seen(intake, self.budget))
+        if first:
+            self.tell(f"forecast after {len(intake.front)} papers, 80% intervals:"
+                      f" {self._told(intake, self.latest)}")  # fmt: skip
+        return hopeless(self.latest, self.budget) if self.stops else ""
+
+    def phrase(self, intake: Intake) -> str:
+        """For the progress line: items kept, and what is to come as far as it is known."""
+        if intake.accept is None:
+            return ""
+        text = f"{intake.kept} of {intake.accept} kept"
+        if intake.full or self.latest is None:
+            return text
+        return f"{text}; foretold {self._told(intake, self.latest)}"
+
+    def _told(self, intake: Intake, what: Forecast) -> str:
+        spent = sum(end.seconds for end in intake.ends.values())
+        low, high = (max(0.0, s - spent) / self.at_once for s in what.used["seconds"])
+        every = what.seen.papers + what.seen.left
+        return (
+            f"{_between(what.items, str)} of all {every:,} papers; {what.seen.wanted}"
+            f" {_after(what.papers)}, {_between(what.used['usd'], dollars)} in all,"
+            f" {_between((low, high), duration)} left"
+        )
+
+
+def seen(intake: Intake, budget: Budget) -> Seen:
+    """What a forecast goes by: the front alone."""
+    assert intake.accept is not None
+    front = intake.front
+    used = {
+        "usd": [end.usd for end in front],
+        "tokens": [float(end.tokens) for end in front],
+        "calls": [float(end.calls) for end in front],
+        "seconds": [end.seconds for end in front],
+    }
+    caps = {name: cap for name in CAPS if (cap := getattr(budget, name)) is not None}
+    left = len(intake.papers) - len(front)
+    return Seen(intake.kept_of_front, left, intake.accept, used, caps)
+
+
+def hopeless(what: Forecast, budget: Budget) -> str:
+    """Why the wanted items are out of reach, or ``""`` while they aren't."""
+    known = (
+        f"after {what.seen.papers} papers {what.seen.count} of {what.seen.wanted} items are kept"
+    )
+    if what.chance < HOPELESS:
+        every = what.seen.papers + what.seen.left
+        return (f"{known}, and all {every:,} papers give {_between(what.items, str)} (80%):"
+                f" the papers will not suffice (chance under {HOPELESS:.0%}); add some, or accept"
+                " fewer")  # fmt: skip
+    for name, chance in what.within.items():
+        if chance < HOPELESS:
+            shown = dollars if name == "usd" else amount
+            return (f"{known}, and the rest brings it to {_between(what.used[name], shown)} (80%):"
+                    f" budget.{name} = {getattr(budget, name):g} won't last (chance under"
+                    f" {HOPELESS:.0%}); raise it, or accept fewer")  # fmt: skip
+    return ""
+
+
+def ran_out(intake: Intake) -> str:
+    """What to say where all papers were tried."""
+    every = f"{len(intake.papers):,} papers"
+    return (f"{intake.kept} of {intake.accept} items are kept, and all {every} were tried;"
+            " give more papers, or accept fewer")  # fmt: skip
+
+
+def _after(papers: tuple[int | None, int | None]) -> str:
+    low, high = papers
+    if low is None:
+        return "not with these papers"
+    if high is None:
+        return f"after {low:,} papers or more, if at all"
+    return f"after {low:,} to {high:,} papers" if low < high else f"after {low:,} papers"
+
+
+def _between(ends: Range, shown: Callable[[float], str]) -> str:
+    low, high = (shown(end) for end in ends)
+    return f"{low} to {high}" if low != high else low
