@@ -78,7 +78,7 @@ class Found:
 
 def open_record(folder: Path) -> RunRecord:
     """Read a run's folder.  Raises ``UserError`` when it isn't one."""
-    for name in ("run.db", "config.toml", "lock", "stopped.json", "test.json", PAUSED):
+    for name in ("config.toml", "lock", "stopped.json", "test.json", PAUSED):
         refuse_odd(folder / name)
     database = database_of(folder)
     try:
@@ -106,7 +106,9 @@ def open_record(folder: Path) -> RunRecord:
 
 def database_of(folder: Path) -> Path:
     """The file that a run records into.  Raises ``UserError`` where there is none."""
-    if (path := folder / "run.db").is_file():
+    path = folder / "run.db"
+    refuse_odd(path)
+    if path.is_file():
         return path
     if other := what_else(folder):
         raise UserError(f"{folder}: {other}; it isn't a run")
