@@ -60,11 +60,16 @@ def failure_mix(record: RunRecord) -> list[Mix]:
             )
             for i, candidate, reason, outcomes in rows:
                 if candidate == parents.get(i):  # a mutant may have been run there as well
-                    rounds.setdefault(i, Counter()).update(json.loads(outcomes))
+                    ended = {word: int(n) for word, n in json.loads(outcomes).items()}
+                    rounds.setdefault(i, Counter()).update(ended)
                     papers.setdefault(i, Counter())[reason] += 1
     except sqlite3.Error as e:
         raise UserError(f"{database}: can't be read ({e})") from None
-    except (TypeError, ValueError):  # of what SQLite gave for a row that lacks something
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # of what SQLite gave for a row that lacks something
         raise UserError(
             f"{database}: a result isn't as metaopt wrote it; restore it from a copy"
         ) from None

@@ -99,8 +99,9 @@ def read_database(path: Path | str, version: int) -> sqlite3.Connection:
     with _named(path):
         try:
             return _opened(f"{path.absolute().as_uri()}?mode=ro", path, version)
-        except sqlite3.OperationalError:
-            if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+        except sqlite3.OperationalError as e:
+            other = e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN
+            if other or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
                 raise
             if _size(_wal(path)):
                 raise UserError(

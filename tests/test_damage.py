@@ -121,6 +121,11 @@ def _lost_key(run: Path) -> None:
     change(run / "run.db", "UPDATE events SET data = '{}' WHERE kind = 'decided'")
 
 
+def _odd_outcomes(run: Path) -> None:
+    odd = "json_set(data, '$.outcomes', json('{\"too_easy\": \"x\"}'))"
+    change(run / "run.db", f"UPDATE results SET data = {odd}")
+
+
 def _no_json(run: Path) -> None:
     change(run / "run.db", "UPDATE results SET data = '{', timing = '7'")
 
@@ -142,6 +147,7 @@ def _fifo(name: str) -> Callable[[Path], None]:
         (_odd_results, RESULTS, "run.db: a result (paper) isn't as metaopt wrote it"),
         (_no_json, RESULTS, "run.db: a result (Invalid JSON"),
         (_odd_results, FAILURES, "run.db: a result isn't as metaopt wrote it"),
+        (_odd_outcomes, FAILURES, "run.db: a result isn't as metaopt wrote it"),
         (_odd_event, READ, "run.db: 'implemented' of iteration 1 isn't as metaopt wrote it"),
         (_lost_key, READ, "run.db: its events aren't as metaopt wrote them (KeyError: "),
         (_fifo("run.db"), READ, "run.db: not a plain file"),

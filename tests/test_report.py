@@ -44,6 +44,12 @@ PARTS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status folds its lines in narrow terminals."""
+    monkeypatch.setenv("COLUMNS", "240")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four small iterations, the analyzer's predictions followed up in every second one."""
@@ -158,7 +164,6 @@ def test_a_run_of_controls_alone_reports_the_baseline_and_the_gate(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")  # status cuts its lines to the terminal's width
     config = small_config(tmp_path, 'kind = "simulator"', iterations=4, minibatch=2, validation=3)
     keys = ("null_every=2", "finalists=1", "implementer.max_steps=1")  # no edit is ever finished
     sets = [x for key in keys for x in ("--set", f"search.{key}")]
