@@ -17,7 +17,6 @@ from metaopt.state import winner
 from metaopt.status import outcome_text, rate_text
 from metaopt.store import Store
 from metaopt.text import duration, moment
-from metaopt.validations import validations
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +67,41 @@ class Overview:
     rows: Sequence[Row]
     under_way: Sequence[UnderWay]
 
-    @property
-    def done(self) -> int:
-        """Rollouts of the iterations under way that are finished."""
-        return sum(u.done for u in self.under_way)
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """By what a page that follows a run sees that there is something new: iterations ``decided``,
+    rollouts ``done`` of those under way; and a line that tells it."""
+
+    decided: int
+    done: int
+    line: str
+
+
+def news(record: RunRecord) -> News:
+    """Asked every two seconds while somebody looks: it takes no more than a few lookups."""
+    stands = standing(record)
+    told = stands.told(max(0.0, time.time() - record.times[1]))
+    decided = sum("decided" in stages for stages in record.stages.values())
+    done = sum(u.done for u in _under_way(record))
+    return News(decided, done, f"{_iterations(record)}; {told}")
+
+
+def _iterations(record: RunRecord) -> str:
+    made = [s["decided"]["entry"]["decision"] for s in record.stages.values() if "decided" in s]
+    wanted = record.config.search.iterations
+    return f"{len(made)} of {wanted} decided, {made.count('accepted')} accepted"
 
 
 def overview(record: RunRecord) -> Overview:
     """The page's content; nothing in it takes long."""
     top, decisions = winner(record.state), record.decisions
-    accepted = sum(d.decision == "accepted" for d in decisions)
-    wanted = record.config.search.iterations
     best = f"candidate {top.id}: {rate_text(record, top)}" if top.id else "still the baseline"
     stands, left = standing(record), None
     if stands.process:
         left = seconds_left(record)
     facts = [
-        ("Iterations", f"{len(decisions)} of {wanted} decided, {accepted} accepted"),
+        ("Iterations", _iterations(record)),
         ("Baseline", rate_text(record, record.state.candidates[0])),
         ("Best", best),
         ("Last recorded", moment(record.times[1])),
@@ -142,7 +159,8 @@ def _row(record: RunRecord, d: HistoryEntry, best: int) -> Row:
 
 def _under_way(record: RunRecord) -> list[UnderWay]:
     search, found = record.config.search, []
-    papers = max((len(v.papers) for v in validations(record)), default=0)
+    known = [s["validated"]["papers"] for s in record.stages.values() if "validated" in s]
+    papers = max(map(len, known), default=0)
     with closing(Store(record.folder / "run.db", readonly=True)) as store:
         for i, stages in sorted(record.stages.items()):
             if i == 0 or "decided" in stages or "selected" not in stages:

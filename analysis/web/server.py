@@ -28,7 +28,7 @@ from analysis.web.candidate import candidate_page
 from analysis.web.diff import highlight_rules
 from analysis.web.library import Shelf, shelves
 from analysis.web.links import ServerLinks
-from analysis.web.overview import overview, spending_rows, summaries, unchosen
+from analysis.web.overview import news, overview, spending_rows, summaries, unchosen
 from analysis.web.paper import paper_page, raw_page
 from analysis.web.render import FOLDER, as_json, plotting_script, render
 from analysis.web.search import search_page
@@ -173,11 +173,10 @@ async def _version(request: web.Request) -> web.StreamResponse:
 
 def _now(shelf: Shelf) -> dict[str, Any]:
     """How the run stands: numbers that change when there is something new to show, and a line."""
-    version, page = shelf.version(), overview(shelf.record())
-    news = f"{dict(page.facts)['Iterations']}; {page.state}"
+    version, now = shelf.version(), news(shelf.record())
     return {
-        "version": version, "running": shelf.running, "done": page.done,
-        "decided": len(page.rows), "news": news,
+        "version": version, "running": shelf.running, "done": now.done, "decided": now.decided,
+        "news": now.line,
     }  # fmt: skip
 
 
