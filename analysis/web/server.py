@@ -220,6 +220,8 @@ async def _part(request: web.Request) -> web.StreamResponse:
     shelf, name = _shelf(request), request.match_info["part"]
     if name == "meter":
         return await _page("parts/meter.html", lambda: {"figures": meter(shelf.record())})
+    if name == "facts":
+        return await _page("parts/facts.html", lambda: {"page": overview(shelf.record())})
     if name == "cost":
         return await _page("parts/cost.html", lambda: {"rows": spending_rows(shelf)})
     raise web.HTTPNotFound(text=f"There is no part {name!r}.")

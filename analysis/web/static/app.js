@@ -71,8 +71,8 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "300px" });
 document.querySelectorAll("[data-chart], [data-fragment]").forEach((one) => seen.observe(one));
 
-async function renew(fragments) {
-  const answer = await fetch(window.location.pathname + window.location.search);
+async function renewParts(address) {
+  const answer = await fetch(address);
   if (!answer.ok) return;
   const made = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-part]")) {
@@ -80,8 +80,14 @@ async function renew(fragments) {
     // What is as it was keeps the reader's focus and selection.
     if (fresh && !fresh.isEqualNode(part)) part.replaceWith(fresh);
   }
+}
+
+const here = () => window.location.pathname + window.location.search;
+
+async function renew() {
+  await renewParts(here());
   const charts = [...document.querySelectorAll("[data-chart][data-drawn]")];
-  const parts = fragments ? [...document.querySelectorAll("[data-fragment][data-brought]")] : [];
+  const parts = [...document.querySelectorAll("[data-fragment][data-brought]")];
   await Promise.all([...charts.map(draw), ...parts.map(bring)]);
 }
 
@@ -93,7 +99,9 @@ async function follow(mark) {
         const was = JSON.parse(mark.dataset.now);
         if (["version", "done", "running"].some((key) => now[key] !== was[key])) {
           mark.dataset.now = JSON.stringify(now);
-          await renew(now.decided !== was.decided || now.running !== was.running);
+          // Between two decisions only how it stands has changed.
+          const more = now.decided !== was.decided || now.running !== was.running;
+          await (more ? renew() : renewParts(`${window.location.pathname}parts/facts`));
           document.querySelector("[data-news]").textContent = now.news;
         }
       } catch { /* the server was stopped; it may come back */ }
@@ -116,7 +124,7 @@ if (window.location.hash) unfold();
 // A search whose index was still being made: ask again until it is whole.
 function again() {
   setTimeout(async () => {
-    if (!document.hidden) await renew().catch(() => { /* the server was stopped */ });
+    if (!document.hidden) await renewParts(here()).catch(() => { /* the server was stopped */ });
     if (document.querySelector("[data-again]")) again();
   }, FOLLOW_MS);
 }
