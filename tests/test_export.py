@@ -18,7 +18,7 @@ from analysis.cli import app
 from analysis.export import rubric_reward
 from analysis.export.formats import format_of
 from analysis.export.splits import HELD_OUT, Wanted, make_split
-from inner_agent import items, roles
+from inner_agent import items, prompts, roles
 from inner_agent.items import Item, parse_item
 from metaopt.cli import invoke
 
@@ -487,3 +487,9 @@ def test_penalties_count_as_when_the_data_set_was_made() -> None:
     )
     for met in ([1, 1], [0.5, 0], [0, 1], [1, 0]):
         assert rubric_reward.score(rubric, met) == items.score(item.rubric, met)
+
+
+def test_what_steers_a_judge_is_taken_out_as_metaopt_does() -> None:
+    """Trainers have the file alone, so it has the expressions once more: they must be the same."""
+    for name in ("_TAGS", "_TURNS", "_UNSEEN"):
+        assert getattr(rubric_reward, name) == getattr(prompts, name), name
