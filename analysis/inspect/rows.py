@@ -16,6 +16,7 @@ from inner_agent.checks import bare_criteria, leaks, told_criteria
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.settings import Audit
+from inner_agent.tasks import rubric
 from metaopt.text import one_line
 
 SHOWN = 160  # characters of a question that a report may quote
@@ -166,6 +167,8 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
     try:
         line, item = _Line.model_validate(value), parse_item(value)
+        if reason := rubric.refusal(item):
+            raise ItemRefused(reason)
     except ValidationError as e:
         raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
     except ItemRefused as e:
