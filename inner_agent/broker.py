@@ -140,9 +140,13 @@ class _Submit(BaseModel):
 
 @dataclass(slots=True)
 class Record:
-    """What was found out about one item; ``tries`` counts evaluations that gave no verdict."""
+    """What was found out about one item; ``tries`` counts evaluations that gave no verdict.
+
+    ``refused`` is what the task found wrong when it examined the item, or ``""``.
+    """
 
     item: Item
+    refused: str = ""
     weak: Phase | None = None
     strong: Phase | None = None
     tries: int = 0
@@ -270,7 +274,9 @@ class Broker:
             item = self._of_the_task(parse_item(wanted.item))
         except ItemRefused as e:
             raise Refusal("invalid_item", str(e)) from None
-        record = self.records.get(item.sha256) or self._new_record(item)
+        record = self.records.get(item.sha256) or await self._new_record(item)
+        if record.refused:
+            raise Refusal("invalid_item", record.refused)
         known = record.weak if wanted.phase == "weak_only" else record.strong
         try:
             phase = known or await self._new_phase(record, wanted.phase)
@@ -299,12 +305,17 @@ class Broker:
         Raises ``ItemRefused`` for one that can't be.
         """
         assert self.result is not None
-        return self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
+        record = self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
+        if record and record.refused:
+            raise ItemRefused(record.refused)
+        return record
 
-    def _new_record(self, item: Item) -> Record:
+    async def _new_record(self, item: Item) -> Record:
         if len(self.records) >= self.limits.items:
             raise Refusal("limit", f"{self.limits.items} items a paper are used up")
-        return self.records.setdefault(item.sha256, Record(item))
+        examine = self.evaluator.task.examine
+        refused = await examine(item) if examine else ""
+        return self.records.setdefault(item.sha256, Record(item, refused))
 
     async def _new_phase(self, record: Record, name: str) -> Phase:
         """Evaluate for the first time: the record is kept, so asking twice gives no second draw."""
