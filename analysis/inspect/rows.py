@@ -29,7 +29,7 @@ class _Paper(BaseModel):
     sha256: str = ""
 
 
-class _Line(BaseModel):
+class Line(BaseModel):
     """What a line of ``items.jsonl`` has beside its item."""
 
     model_config = ConfigDict(strict=True)
@@ -109,9 +109,9 @@ def read_items(data: Path) -> Items:
     items of several formats, tasks or kinds (simulated or not); and where there are none.
     """
     path, rows = items_file(data), []
-    first: _Line | None = None
+    first: Line | None = None
     for where, value in lines(path, whole=data.is_dir()):
-        line, item = _checked(where, value)
+        line, item = checked(where, value)
         first = first or line
         _refuse_mixed(where, first, line)
         rows.append(_row(line, item))
@@ -163,9 +163,10 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: not UTF-8 text at byte {e.start} of a part") from None
 
 
-def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
+def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
+    """A line of ``items.jsonl``.  Raises ``UserError`` for one that is of something else."""
     try:
-        line, item = _Line.model_validate(value), parse_item(value)
+        line, item = Line.model_validate(value), parse_item(value)
     except ValidationError as e:
         raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
     except ItemRefused as e:
@@ -175,7 +176,7 @@ def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
     return line, item
 
 
-def _refuse_mixed(where: str, first: _Line, line: _Line) -> None:
+def _refuse_mixed(where: str, first: Line, line: Line) -> None:
     if line.task != first.task:
         raise UserError(
             f"{where}: task {line.task!r} among items of task {first.task!r}; inspect each alone"
@@ -189,7 +190,7 @@ def _text(context: str, question: str, answer: str) -> Text:
     return Text(shown, numbers(context), numbers(question), numbers(answer))
 
 
-def _row(line: _Line, item: Item) -> Row:
+def _row(line: Line, item: Item) -> Row:
     text = _text(item.context, item.question, item.reference_answer)
     shown = numbers(f"{item.context}\n{item.question}")
     return Row(
