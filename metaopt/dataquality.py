@@ -36,6 +36,7 @@ from inner_agent.roles import Ask, NoAnswer
 from inner_agent.run_paper import audited
 from metaopt.comparer import PROMPT, Shown, both_orders
 from metaopt.config import RunConfig
+from metaopt.measure import refuse_other_folder
 from metaopt.progress import Progress, run_watched
 from metaopt.quality_store import Compared, QualityStore, Tried
 from metaopt.record import QUALITY
@@ -45,7 +46,6 @@ from metaopt.store import claim
 
 FORMAT = 1
 DATABASE = "quality.db"
-CACHE = "cache"
 TRIES = 3  # of attempts that come to no score
 Kind = Literal["accepted", "final"]
 
@@ -256,12 +256,9 @@ def steps_of(folder: Path) -> list[list[int]]:
 
 def refuse_other_quality(folder: Path, config: RunConfig, plan: Plan) -> None:
     """Raise ``UserError`` unless ``plan`` only adds to what this config began in ``folder``."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: not a folder; give another --out")
+    refuse_other_folder(folder, QUALITY)
     old = _recorded(folder)
     if old is None:
-        if folder.is_dir() and any(p.name not in ("lock", CACHE) for p in folder.iterdir()):
-            raise UserError(f"{folder}: holds something else; give another --out")
         return
     if (was := _named(old["sets"])) != (now := _named(_as_recorded(plan))):
         raise UserError(f"{folder}: begun with {was}, now {now}; give the same, or another --out")

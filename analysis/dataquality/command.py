@@ -15,7 +15,8 @@ from analysis.targets import SUFFIXES, check_target, write_text
 from inner_agent.errors import UserError
 from metaopt.config import RunConfig
 from metaopt.dataquality import DataSet, Kind, afresh, measure_quality, plan_of
-from metaopt.measure import no_trace
+from metaopt.measure import no_trace, refuse_other_folder
+from metaopt.record import QUALITY
 
 PAIRS = 100  # of every two data sets, where nothing is said
 
@@ -45,6 +46,7 @@ def measure_data(
     if asked.items not in get_args(Kind):
         raise UserError(f"--items {asked.items}: give accepted or final")
     kind: Kind = "final" if asked.items == "final" else "accepted"
+    refuse_other_folder(out, QUALITY)
     with no_trace(out):
         pairs = _pairs(config, asked, len(data))
         sets = read_sets(data, kind, config, out)

@@ -14,7 +14,6 @@ from analysis.scores import Mean
 from analysis.style import STYLE, drawable, mark_simulated, percents, save
 from metaopt.text import several
 
-MOST = 8  # data sets that fit beside each other
 SOLVERS = (("weak", SKY, "s"), ("strong", BLUE, "o"))
 COLOURS = {"better": BLUE, "worse": ORANGE, "can't tell": GREY}
 SHIFT = 0.13  # of a solver's point from the middle of its data set
@@ -28,9 +27,9 @@ def draw_quality(found: Quality, out: Path) -> None:
 
 def figure_of(found: Quality) -> Figure:
     """Above: both solvers on each data set.  Below: win rates, where pairs were judged."""
-    sets, wins = found.sets[:MOST], found.preferences
+    sets, wins = found.sets, found.preferences
     lower = 0.55 + 0.28 * len(wins) if wins else 0.0
-    figure = Figure(figsize=(6.0, 3.3 + lower), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 1.1 * len(sets)), 3.3 + lower), layout="constrained")
     if wins:
         upper, below = figure.subplots(2, 1, height_ratios=[2.6, lower])
         _forest(below, wins, found.simulated)
@@ -91,7 +90,7 @@ def _known(mean: Mean) -> list[float]:
 
 def _label(one: Scored, sets: int) -> str:
     """Below a data set: its name, how many items, and the gap in points with its interval."""
-    lines = [drawable(one.name, max(10, 78 // sets)), several(one.items, "item")]
+    lines = [drawable(one.name, max(14, 78 // sets)), several(one.items, "item")]
     interval = " to ".join(f"{100 * x:.0f}" for x in _known(one.gap))
     gap = f"gap {100 * one.gap.value:.1f}"
     return "\n".join([*lines, f"{gap} [{interval}]" if interval else gap])

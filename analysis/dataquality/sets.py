@@ -18,8 +18,9 @@ from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error
 from inner_agent.papers import Paper, file_name
 from metaopt.config import RunConfig, load_config
-from metaopt.dataquality import CACHE, DataSet, Kind, Piece
+from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
+from metaopt.measure import CACHE
 
 TASK = "rubric"  # of a data set that doesn't say
 
