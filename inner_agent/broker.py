@@ -267,7 +267,7 @@ class Broker:
 
     async def _evaluate(self, wanted: _Evaluate) -> dict[str, Any]:
         try:
-            item = parse_item(wanted.item)
+            item = self._of_the_task(parse_item(wanted.item))
         except ItemRefused as e:
             raise Refusal("invalid_item", str(e)) from None
         record = self.records.get(item.sha256) or self._new_record(item)
@@ -287,6 +287,19 @@ class Broker:
             "gap": phase.gap,
             "output_dir": f"eval_attempts/{item.sha256[:12]}",
         }
+
+    def _of_the_task(self, item: Item) -> Item:
+        if reason := self.evaluator.task.refusal(item):
+            raise ItemRefused(reason)
+        return item
+
+    def record_of(self, r: Round) -> Record | None:
+        """What was found out about a submitted round's item, if it was ever evaluated.
+
+        Raises ``ItemRefused`` for one that can't be.
+        """
+        assert self.result is not None
+        return self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
 
     def _new_record(self, item: Item) -> Record:
         if len(self.records) >= self.limits.items:
@@ -322,10 +335,10 @@ class Broker:
     def accepted(self) -> Record | None:
         """The record of the final item, if its evaluations here earn acceptance."""
         final = self.result.final() if self.result else None
-        if self.result is None or final is None or not final.quality_verifier_kimi_passed:
+        if final is None or not final.quality_verifier_kimi_passed:
             return None
         try:
-            record = self.records.get(self.result.item_of(final).sha256)
+            record = self.record_of(final)
         except ItemRefused:
             return None
         earned = record and record.weak and record.weak.passed and record.strong

@@ -7,7 +7,6 @@ Chatbot Arena"), so every pair is shown both ways round, and an item wins where 
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from inner_agent import prompts
 from inner_agent.calls import Usage
-from inner_agent.errors import ReplyRefused
 from inner_agent.items import Item
 from inner_agent.llm import Message, Reply
 from inner_agent.prompts import block
-from inner_agent.roles import TRIES, Ask, NoAnswer, read_sheet, readable, rubric_lines
+from inner_agent.roles import Ask, read_sheet, read_verdict, rubric_lines
 
 PROMPT = prompts.load("comparer", Path(__file__).parent / "prompts")
 _SIDES = re.compile(r"<(/?\s*item_[ab]\s*>)", re.IGNORECASE)
@@ -49,25 +47,12 @@ async def both_orders(
 
     Raises ``NoAnswer`` where one of them stays unreadable, and as ``ask`` does.
     """
+    orders = (comparer_messages(one, other), comparer_messages(other, one))
     said = await asyncio.gather(
-        _ask(ask, comparer_messages(one, other), f"{sample}/0", usage),
-        _ask(ask, comparer_messages(other, one), f"{sample}/1", usage),
-    )
+        *(read_verdict(ask, "comparer", messages, _parse, f"{sample}/{n}/t", usage)
+          for n, messages in enumerate(orders))
+    )  # fmt: skip
     return said[0], said[1]
-
-
-async def _ask(ask: Ask, messages: Sequence[Message], sample: str, usage: Usage) -> Said:
-    reason = ""
-    for n in range(TRIES):
-        try:
-            reply = await ask(
-                "comparer", messages, sample=f"{sample}/t{n}", usage=usage,
-                usable=readable(_parse),
-            )  # fmt: skip
-            return _parse(reply)
-        except (ValueError, ReplyRefused) as e:
-            reason = str(e)
-    raise NoAnswer("comparer", f"the comparer gave no readable verdict in {TRIES} tries ({reason})")
 
 
 def _parse(reply: Reply) -> Said:

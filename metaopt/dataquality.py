@@ -23,7 +23,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from inner_agent import prompts
 from inner_agent.calls import CallStore, Usage
 from inner_agent.errors import EndpointRefused, RequestRejected, UserError
 from inner_agent.evaluation import Evaluator, Phase
@@ -34,6 +33,8 @@ from inner_agent.papers import Paper, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.roles import Ask, NoAnswer
 from inner_agent.run_paper import audited
+from inner_agent.settings import validate
+from inner_agent.tasks.choice import trusted
 from metaopt.comparer import PROMPT, Shown, both_orders
 from metaopt.config import RunConfig
 from metaopt.measure import refuse_other_folder
@@ -216,7 +217,7 @@ def _keep(folder: Path, config: RunConfig, plan: Plan) -> None:
         {
             "format": FORMAT,
             "metaopt": version("metaopt"),
-            "prompts": _prompts(),
+            "prompts": _prompts(config),
             "comparer": _comparer(config) if plan.pairs else old["comparer"],
             "kind": plan.kind,
             "seed": plan.seed,
@@ -226,8 +227,8 @@ def _keep(folder: Path, config: RunConfig, plan: Plan) -> None:
     )
 
 
-def _prompts() -> dict[str, str]:
-    return {**prompts.hashes(), PROMPT.name: PROMPT.sha256}
+def _prompts(config: RunConfig) -> dict[str, str]:
+    return {**trusted(config), PROMPT.name: PROMPT.sha256}
 
 
 def _comparer(config: RunConfig) -> dict[str, Any] | None:
@@ -267,7 +268,7 @@ def refuse_other_quality(folder: Path, config: RunConfig, plan: Plan) -> None:
             raise UserError(
                 f"{folder}: begun with {option} {old[key]}; give the same, or another --out"
             )
-    if old["prompts"] != _prompts():
+    if old["prompts"] != _prompts(config):
         raise UserError(
             f"{folder}: begun with other prompts (metaopt {old['metaopt']}); give another --out"
         )
@@ -415,9 +416,13 @@ async def _phases(evaluator: Evaluator, item: Item, sample: str) -> tuple[Phase,
 
 
 def afresh(config: RunConfig, attempts: int | None) -> RunConfig:
-    """The config by which items are measured: all attempts, ``attempts`` of them if it is given."""
-    models = dict(config.models)
+    """The config by which items are measured: all attempts, ``attempts`` of them if it is given.
+
+    Raises ``UserError`` for a number that the config's task has no rule for.
+    """
+    if attempts is None:
+        return config.model_copy(update={"short_circuit": False})
+    data = config.model_dump(mode="json", exclude_none=True) | {"short_circuit": False}
     for role in ("weak", "strong"):
-        if attempts is not None:
-            models[role] = models[role].model_copy(update={"attempts": attempts})
-    return config.model_copy(update={"short_circuit": False, "models": models})
+        data["models"][role]["attempts"] = attempts
+    return validate(RunConfig, data, f"--attempts {attempts}")

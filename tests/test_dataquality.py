@@ -354,8 +354,8 @@ def test_without_a_comparer_the_rest_is_measured_and_pairs_can_follow(
         (["empty", FIXES], [], "no item yet"),
         ([COT, FIXES], [], "no item yet; go on with metaopt generate, or give --items final"),
         (["empty", FIXES], ["--items", "final"], "no result.json below papers/ names a final item"),
-        (["verifiable", FIXES], [], "of the task 'verifiable', the config's is 'rubric'"),
-        (["mixed"], [], "of another task or kind"),
+        (["verifiable", FIXES], [], "of the task 'verifiable', where the config's is 'rubric'"),
+        (["mixed"], [], "simulated items among others"),
         (["real", FIXES], [], "say nothing about each other"),
         (["broken"], [], "rubric"),
         (["lines.jsonl"], ["--items", "final"], "needs the folder"),
@@ -400,7 +400,7 @@ def bad(sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path
     write("empty", [])
     shutil.rmtree(folder / "empty" / "papers")
     write("verifiable", [row | {"task": "verifiable"} for row in rows])
-    write("mixed", [rows[0], rows[1] | {"task": "verifiable"}])
+    write("mixed", [rows[0], rows[1] | {"simulated": False}])
     write("real", [row | {"simulated": False} for row in rows])
     write("broken", [rows[0] | {"rubric": [{"criterion": "x", "weight": "+8"}]}])
     write("lines.jsonl", rows)

@@ -1,6 +1,5 @@
 """The data sets that are to be measured: their items, and the papers that those are about."""
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,30 +9,33 @@ from typing import Any
 from pydantic import ValidationError
 
 from analysis.groups import refuse_mixed
-from analysis.inspect.rows import checked, items_file, lines
+from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
 from inner_agent import generate, strict_json
 from inner_agent.broker import ResultFile
 from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error
 from inner_agent.papers import Paper, file_name
+from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.task import Task
 from metaopt.config import RunConfig, load_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
 from metaopt.measure import CACHE
 
-TASK = "rubric"  # of a data set that doesn't say
-
 
 @dataclass(slots=True)
 class Library:
-    """Papers by the sha256 of their file: the given config's, then a data set's own."""
+    """The given config's task, and papers by the sha256 of their file: the config's, then a data
+    set's own."""
 
     config: RunConfig
     cache: Path
+    task: Task = field(init=False)
     found: dict[str, Paper] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.task = task_of(self.config)
         self._add(self.config)
 
     def _add(self, config: RunConfig) -> None:
@@ -66,21 +68,14 @@ def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) ->
     """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only).
 
     Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
-    twice, for tasks that differ, from the config's too, and for simulated sets among others.
+    twice, for items of another task than the config's, and for simulated ones among others.
     """
     places = [path.resolve() for path in data]
     if twice := [path for path in places if places.count(path) > 1]:
         raise UserError(f"{twice[0]}: given twice, but it is one data set; name it once")
     library = Library(config, out / CACHE)
-    wanted, found = TASK, []
-    for path in data:
-        task, one = (_accepted if kind == "accepted" else _final)(path, _name(path, data), library)
-        if task != wanted:
-            raise UserError(
-                f"{path}: its items are of the task {task!r}, the config's is {wanted!r}; data sets"
-                " of one task alone can be measured alike"
-            )
-        found.append(one)
+    read = _accepted if kind == "accepted" else _final
+    found = [read(path, _name(path, data), library) for path in data]
     refuse_mixed([(one.name, one.simulated) for one in found])
     return found
 
@@ -92,22 +87,33 @@ def _name(path: Path, others: Sequence[Path]) -> str:
     return place.stem if alike == 1 else f"{place.parent.name}/{place.stem}"
 
 
-def _accepted(path: Path, name: str, library: Library) -> tuple[str, DataSet]:
-    """The lines of ``items.jsonl``, of one task."""
-    file, task, simulated, trees = items_file(path), "", False, set()
+def _accepted(path: Path, name: str, library: Library) -> DataSet:
+    """The lines of ``items.jsonl``."""
+    file, trees = items_file(path), set()
     found: list[_Found] = []
+    simulated: bool | None = None
     for where, value in lines(file, whole=path.is_dir()):
         line, item = checked(where, value)
-        if found and (task, simulated) != (line.task, line.simulated):
-            raise UserError(f"{where}: of another task or kind than those before; measure it apart")
-        task, simulated = line.task, line.simulated
+        _refuse_other_task(where, line.task, library.task)
+        refuse_unfit(where, item, library.task.refusal)
+        if simulated not in (None, line.simulated):
+            raise UserError(f"{where}: simulated items among others; measure each alone")
+        simulated = line.simulated
         trees.add(_tree(value))
         found.append(_Found(line.paper.id, line.paper.sha256, item))
     if not found:
         raise UserError(f"{file}: no item yet; go on with metaopt generate, or give --items final")
     tree = trees.pop() if len(trees) == 1 else ""
     tried = len(_tried(path)) if path.is_dir() else None
-    return task, _set(path, name, tree, simulated, tried, found, library)
+    return _set(path, name, tree, bool(simulated), tried, found, library)
+
+
+def _refuse_other_task(where: str, task: str, wanted: Task) -> None:
+    if task != wanted.name:
+        raise UserError(
+            f"{where}: of the task {task!r}, where the config's is {wanted.name!r}; items of one"
+            " task alone can be measured alike"
+        )
 
 
 def _tree(value: dict[str, Any]) -> str:
@@ -115,27 +121,24 @@ def _tree(value: dict[str, Any]) -> str:
     return str(harness.get("tree", "")) if isinstance(harness, dict) else ""
 
 
-def _final(path: Path, name: str, library: Library) -> tuple[str, DataSet]:
+def _final(path: Path, name: str, library: Library) -> DataSet:
     """What each paper's ``result.json`` names as its final item, accepted or not."""
     if not path.is_dir():
         raise UserError(f"{path}: --items final needs the folder that metaopt generate made")
     items_file(path)
+    config = load_config(path / "config.toml")
+    _refuse_other_task(str(path), task_of(config).name, library.task)
     tried = _tried(path)
     found = [
         _Found(paper, sha256, item)
         for paper, sha256 in tried
         for item in _final_items(path / "papers" / file_name(paper))
+        if not library.task.refusal(item)
     ]
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
-    simulated = load_config(path / "config.toml").simulated
     tree = str(strict_json.loads((path / "harness.json").read_bytes())["tree"])
-    return _task(path), _set(path, name, tree, simulated, len(tried), found, library)
-
-
-def _task(path: Path) -> str:
-    config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-    return str(config.get("task", {}).get("name", TASK))
+    return _set(path, name, tree, config.simulated, len(tried), found, library)
 
 
 def _tried(path: Path) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.papers import file_name
+from inner_agent.tasks import rubric
 from metaopt.config import RunConfig, load_config
 
 TASK = "rubric"  # the one whose items have the columns below
@@ -145,6 +146,8 @@ def _entry(data: DataSet, text: bytes, where: str) -> Entry:
                 f"{where}: an item of the task {task!r}; only {TASK!r} can be exported, and tasks"
                 " aren't mixed"
             )
+        if reason := rubric.refusal(item):
+            raise ItemRefused(reason)
         return Entry(data, Line.model_validate(row), item)
     except (strict_json.JSONRefused, ItemRefused) as e:
         raise UserError(f"{where}: not an item: {e}") from None

@@ -3,7 +3,7 @@
 A data set is the folder that ``metaopt generate`` made, or a ``.jsonl`` file of such items.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from inner_agent.checks import bare_criteria, leaks, told_criteria
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.settings import Audit
+from inner_agent.tasks import rubric
 from metaopt.text import one_line
 
 SHOWN = 160  # characters of a question that a report may quote
@@ -114,6 +115,7 @@ def read_items(data: Path) -> Items:
         line, item = checked(where, value)
         first = first or line
         _refuse_mixed(where, first, line)
+        refuse_unfit(where, item, rubric.refusal)
         rows.append(_row(line, item))
     if first is None:
         raise UserError(f"{path}: no item yet; go on with metaopt generate")
@@ -164,7 +166,7 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
-    """A line of ``items.jsonl``.  Raises ``UserError`` for one that is of something else."""
+    """A line of ``items.jsonl``, of any task.  Raises ``UserError`` for one of something else."""
     try:
         line, item = Line.model_validate(value), parse_item(value)
     except ValidationError as e:
@@ -174,6 +176,12 @@ def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
     if line.format != generate.FORMAT:
         raise UserError(f"{where}: format {line.format}; this version reads {generate.FORMAT}")
     return line, item
+
+
+def refuse_unfit(where: str, item: Item, refusal: Callable[[Item], str]) -> None:
+    """Raise ``UserError`` for an item that its task refuses."""
+    if reason := refusal(item):
+        raise UserError(f"{where}: {reason}; mend the item or leave it out")
 
 
 def _refuse_mixed(where: str, first: Line, line: Line) -> None:
