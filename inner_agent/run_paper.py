@@ -112,7 +112,11 @@ async def run_paper(
     broker, fault, stderr = await _converse(rig, harness, paper, sample)
     evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
-    found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
+    found: tuple[Finding, ...] = ()
+    if final:
+        report = await audited(evaluator, final.item, f"{sample}/audit")
+        steps.audited(report)
+        found = report.findings
     passed, scored = final is not None and not found, final
     if final and passed and fresh and rig.config.score == "fresh":
         scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
@@ -195,9 +199,7 @@ async def _one_child(
     return fault, status, stderr
 
 
-async def _audit(
-    evaluator: Evaluator, item: Item, sample: str, steps: Steps
-) -> tuple[Finding, ...]:
+async def audited(evaluator: Evaluator, item: Item, sample: str) -> Report:
     """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
     unless the role never worked: then a wrong setting would measure as a bad harness.  So is an
     item that is too long to be audited: the harness wrote it, and must not stop a run with it."""
@@ -215,8 +217,7 @@ async def _audit(
         report = Report((Finding("unreadable", str(e)),), {})
     except RequestRejected as e:
         report = Report((Finding("unreadable", str(e)),), {})
-    steps.audited(report)
-    return report.findings
+    return report
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
