@@ -8,7 +8,7 @@ decided here, from the recorded evaluations of exactly the item that it names as
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.llm import Message
 from inner_agent.settings import Limits
+from inner_agent.told import with_told
 from inner_agent.trajectory import Steps
 
 MAX_LINE = 2**20  # with its line feed
@@ -156,7 +157,8 @@ class Record:
 class Broker:
     """State of one rollout: allowances used, evaluations recorded, the last submitted result.
 
-    ``own_s`` is what the harness has left of its own time, in seconds.
+    ``own_s`` is what the harness has left of its own time, in seconds; ``told`` is added to each
+    chat of the challenger.
     """
 
     gateway: Gateway
@@ -165,6 +167,7 @@ class Broker:
     sample: str
     steps: Steps
     usage: Usage = field(default_factory=Usage)
+    told: str = ""
     records: dict[str, Record] = field(default_factory=dict)
     result: ResultFile | None = None
     chats: int = 0
@@ -251,7 +254,9 @@ class Broker:
             raise Refusal("limit", f"the chats of this paper passed {MAX_SAID} characters")
         self.chats += 1
         dumped = chat.model_dump(include={"messages", "tools"}, exclude_none=True)
-        messages: list[Message] = dumped["messages"]
+        messages: Sequence[Message] = dumped["messages"]
+        if chat.agent == "challenger":
+            messages = with_told(messages, self.told)
         try:
             reply = await self.gateway.ask(
                 chat.agent, messages, sample=f"{self.sample}/chat{self.chats}",
