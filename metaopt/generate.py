@@ -119,6 +119,7 @@ def summary(job: Job) -> str:
         *_by_number(tally),
         (f"{what}s by end", _counts(tally.reasons)),
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
+        *_refused(tally, what),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
         ("items", _kept(job, what)),
@@ -132,6 +133,13 @@ def summary(job: Job) -> str:
 
 def _tried(tally: Tally) -> str:
     return str(tally.done) + (f" of {tally.slots}" if tally.done < tally.slots else "")
+
+
+def _refused(tally: Tally, what: str) -> Iterator[tuple[str, str]]:
+    """Why nothing could be evaluated: a harness that writes another task's items, as a rule."""
+    if count := tally.refusals.total():
+        why = tally.refusals.most_common(1)[0][0]
+        yield "all refused", f"on {several(count, what)} no item could be evaluated; mostly: {why}"
 
 
 def _by_number(tally: Tally) -> Iterator[tuple[str, str]]:

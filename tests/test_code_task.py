@@ -122,8 +122,8 @@ class Cast:
         return "It must be so.\nAnswer: [0]"
 
     def strong(self, text: str, messages: list[Body]) -> Answer:
-        module = next(m for m in ASKED if ASKED[m] in text)
-        return f"I follow it.\nAnswer: `{printed_by(module)}`"
+        followed = (printed_by(m) for m in ASKED if ASKED[m] in text)
+        return f"I follow it.\nAnswer: `{next(followed, 'lost')}`"
 
     def auditor(self, text: str, messages: list[Body]) -> Answer:
         return audit_sheet()
@@ -226,6 +226,23 @@ def test_a_program_reaches_nothing(tmp_path: Path) -> None:
 def test_a_hostile_program_comes_to_nothing(name: str) -> None:
     program, why = HARMFUL[name]
     assert why in refused_for(program)
+
+
+@pytest.mark.parametrize(
+    ("context", "why"),
+    [
+        ("No program.", "must hold one program"),
+        ("```python\nprint(1)\n```\n\n```python\nprint(2)\n```", "must hold one program"),
+        ("```python\nprint(1)", "must hold one program"),
+        ("```python\nprint('</s>')\n```", "aren't shown as it is"),
+        ("```python\nprint('\u200b')\n```", "aren't shown as it is"),
+        ("```python\nprint('1')\n```", ""),
+    ],
+)
+def test_what_is_run_is_what_solvers_see(context: str, why: str) -> None:
+    item = item_of("", "1").model_copy(update={"context": context})
+    said = task_of(config()).refusal(item)
+    assert why in said if why else not said
 
 
 @pytest.mark.usefixtures("bubblewrap")
