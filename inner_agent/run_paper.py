@@ -340,5 +340,5 @@ def _detail(broker: Broker, fault: str, stderr: str) -> str:
         return (stderr.strip().splitlines() or [""])[-1]
     if any(record.weak for record in broker.records.values()):
         return ""
-    refused = (s for s in reversed(broker.steps.list) if s.get("code") == "invalid_item")
-    return str(next(refused, {}).get("message", ""))
+    refused = [s["message"] for s in broker.steps.list if s.get("code") == "invalid_item"]
+    return str(refused[-1]) if refused else ""
