@@ -113,6 +113,18 @@ def test_a_task_may_hold_dataclasses_and_its_file_s_hash_is_kept(tmp_path: Path)
     assert {name for name in first if first[name] != second[name]} == {"mine.py"}
 
 
+def test_a_changed_task_is_not_mixed_into_an_old_data_set(tmp_path: Path, capsys: Capture) -> None:
+    path, out = tmp_path / "mine.py", tmp_path / "d"
+    path.write_text("from inner_agent.tasks.rubric import make\n")
+    assert generate(out, DEMO, f"task.name={path}") == 0
+    before = (out / "items.jsonl").read_bytes()
+    path.write_text("from inner_agent.tasks.rubric import make  # by another judge\n")
+    choice._module.cache_clear()
+    assert generate(out, DEMO, f"task.name={path}") == 2
+    assert f"{out}: begun with another text of mine.py; restore it" in capsys.readouterr().err
+    assert (out / "items.jsonl").read_bytes() == before
+
+
 def test_a_harness_of_another_task_is_named(tmp_path: Path, capsys: Capture) -> None:
     """The baseline writes rubrics: under another task no item is one, and the summary says why."""
     assert generate(tmp_path / "d", DEMO, "task.name=verifiable") == 0
