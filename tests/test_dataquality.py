@@ -208,7 +208,7 @@ def test_killed_and_resumed_it_measures_what_an_unbroken_one_does(
     made: Path, sets: dict[str, Path], tmp_path: Path
 ) -> None:
     out, given = tmp_path / "out", [*map(str, sets.values()), "--items", "final"]
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     for results in (3, 5, len(rows(made)) - 10):  # the last one among the pairs
         process = context.Process(target=killed_after, args=(results, out, given))
         process.start()
