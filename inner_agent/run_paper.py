@@ -99,17 +99,18 @@ class Rollout:
 
 
 async def run_paper(
-    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool
+    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool, told: str = ""
 ) -> Rollout:
     """Run the harness in folder ``harness`` on one paper.
 
     ``sample`` names this draw: the same harness, paper and sample replay recorded replies.
     ``fresh``: evaluate the accepted item again with new attempts, so that many tries can't win
-    by luck.  Raises ``ProviderError`` or ``BudgetExhausted``; neither is a score.
+    by luck.  ``told`` stands at the end of each chat of the challenger (``Told.text``).  Raises
+    ``ProviderError`` or ``BudgetExhausted``; neither is a score.
     """
     started, in_flight = time.monotonic(), rig.gateway.in_flight
     sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
-    broker, fault, stderr = await _converse(rig, harness, paper, sample)
+    broker, fault, stderr = await _converse(rig, harness, paper, sample, told)
     evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
     found: tuple[Finding, ...] = ()
@@ -143,7 +144,7 @@ async def run_paper(
 
 
 async def _converse(
-    rig: Rig, harness: Path, paper: PaperText, sample: str
+    rig: Rig, harness: Path, paper: PaperText, sample: str, told: str
 ) -> tuple[Broker, str, str]:
     """Run the child to its end: the record, the fault (``""`` if none), the tail of its stderr.
 
@@ -158,7 +159,7 @@ async def _converse(
     for tries_left in reversed(range(TRIES)):
         steps = Steps(paper.text)
         evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage)
+        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage, told)
         fault, status, stderr = await _one_child(rig, harness, paper, broker, tries_left)
         asked, killed = broker.asked, status in KILLED
         limits = limits.model_copy(update={"own_s": max(0.0, broker.own_s)})
