@@ -324,6 +324,20 @@ def test_data_sets_of_different_papers_are_independent(
     assert preference["matched"] is False
 
 
+def test_items_of_one_paper_count_as_one_paper(tmp_path: Path) -> None:
+    data = generate(tmp_path / "two", FIXES, "synthetic:4:0", "--items-per-paper", "2")
+    out = tmp_path / "out"
+    assert dataquality(out, data, "--items", "final", "--plot", str(tmp_path / "q.pdf")) == 0
+    [found] = told(out)["sets"]
+    assert found["items"] > found["papers"] == found["gave"] == len(found["by_paper"]) <= 4
+    by_paper: dict[str, list[float]] = defaultdict(list)
+    with sqlite3.connect(out / "quality.db") as db:
+        for paper, text in db.execute("SELECT paper, data FROM items"):
+            by_paper[paper].append(fmean(json.loads(text)["weak"]))
+    assert found["weak"]["value"] == pytest.approx(fmean(map(fmean, by_paper.values())))
+    assert told(out)["differences"] == told(out)["preferences"] == []
+
+
 def without_comparer(folder: Path) -> Path:
     text = "".join(
         line for line in CONFIG.read_text().splitlines(keepends=True) if "comparer" not in line
