@@ -7,14 +7,17 @@ from random import Random
 from typing import Any
 
 from inner_agent.llm import Reply, Request
-from inner_agent.simulator.modes import MODES, blame
+from inner_agent.simulator.modes import MODES, OF_ANSWERS, OF_RUBRICS, blame
 from inner_agent.simulator.parameters import SimulatorParameters
+from inner_agent.simulator.verifier import faults
 from inner_agent.simulator.wire import call, content, find_object, say, tool_calls
 
 _PAPER_LINE = re.compile(r"^- ([^\s:]+): (\w+)(.*)$", re.MULTILINE)
 _ROUND = re.compile(r"^## Round (\d+) (\w+)", re.MULTILINE)
 _FIELD = re.compile(r"^(question|context|rubric|feedback):\n((?:>.*\n?)+)", re.MULTILINE)
 _CRITERION = re.compile(r"^\(weight (.+?)\) (.*)$", re.MULTILINE)
+_VERDICT = re.compile(r"^>   suggestion: (.*)$", re.MULTILINE)
+_FALLEN = re.compile(r"^## Audit of the accepted item: it does not stand\n", re.MULTILINE)
 _READ_ON = re.compile(r"read on with offset=(\d+)\]")
 _PAPERS_READ = 6
 _MODES_NAMED = 3
@@ -22,12 +25,14 @@ _MODES_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One failed round that was read: paper, number, the mode it shows, its question."""
+    """One failed round that was read: paper, number, the mode it shows, its question, and whether
+    the item had a rubric."""
 
     paper: str
     number: int
     mode: str
     question: str
+    graded: bool = True
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
@@ -95,7 +100,8 @@ def _report(
     counts = Counter(one.mode for one in seen)
     ranked = [mode for mode, _ in counts.most_common(_MODES_NAMED)]
     if not ranked or rng.random() < p.misdiagnosis:
-        ranked = [rng.choice(list(MODES)), *ranked][:_MODES_NAMED]
+        known = OF_RUBRICS if all(one.graded for one in seen) else OF_ANSWERS
+        ranked = [rng.choice(list(known)), *ranked][:_MODES_NAMED]
     ranked = list(dict.fromkeys(ranked))
     blamed = [one.paper for one in seen if one.mode == ranked[0]]
     failed = {paper for paper, reason in papers.items() if reason != "passed"}
@@ -128,8 +134,11 @@ def _rounds(paper: str, text: str) -> list[Seen]:
         until = marks[n + 1].start() if n + 1 < len(marks) else len(text)
         round_ = _fields(text[mark.end() : until])
         mode = blame(mark[2], round_)
+        graded, question = bool(round_["rubric"]), str(round_.get("question", ""))
+        if not graded and mark[2] == "accepted" and _FALLEN.search(text):
+            mode = next(iter(faults(round_)), None)
         if mode:
-            seen.append(Seen(paper, int(mark[1]), mode, str(round_.get("question", ""))))
+            seen.append(Seen(paper, int(mark[1]), mode, question, graded))
     ending = re.search(rf"^- {re.escape(paper)}: not_accepted", text, re.MULTILINE)
     if ending and len(marks) <= 3:
         seen.append(Seen(paper, len(marks), "gave_up", "(finished with rounds to spare)"))
@@ -144,6 +153,8 @@ def _fields(text: str) -> dict[str, Any]:
         {"criterion": m[2], "weight": _number(m[1])}
         for m in _CRITERION.finditer(fields.get("rubric", ""))
     ]
+    if verdict := _VERDICT.search(text):
+        fields["verdict"] = verdict[1]
     return fields
 
 
