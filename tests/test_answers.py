@@ -35,6 +35,8 @@ def test_where_the_final_answer_stands(text: str, answer: str) -> None:
     [
         ("The Gradient, clipped", "gradient clipped", True),
         ("gradient clipping", "gradient clipped", False),
+        ("A.", "A", True),
+        ("B", "A", False),
         ("-3", "3", False),
         ("O(n)", "O(n^2)", False),
         ("", "", False),

@@ -14,10 +14,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inner_agent import generate, strict_json
-from inner_agent.durable import read_database
+from inner_agent.checks import Key
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
-from inner_agent.papers import file_name
 from inner_agent.tasks import rubric
 from metaopt.config import RunConfig, load_config
 
@@ -49,6 +48,7 @@ class Line(_Of):
 
     simulated: bool
     paper: PaperOf
+    number: int = 1
     harness: HarnessOf
     weak_avg: float
     strong_avg: float
@@ -88,13 +88,14 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each was done."""
+    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
+    a paper, and which of its items."""
 
     folder: Path
     config: RunConfig
     harness: HarnessOf
     papers: int
-    made: Mapping[str, str]
+    made: Mapping[Key, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,11 @@ def open_dataset(folder: Path) -> DataSet:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
     harness = _read(folder / "harness.json", HarnessOf)
-    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
-        rows = db.execute("SELECT paper, at FROM results ORDER BY paper").fetchall()
-    made = {paper: datetime.fromtimestamp(at, UTC).date().isoformat() for paper, at in rows}
-    return DataSet(folder, load_config(folder / "config.toml"), harness, len(rows), made)
+    with closing(generate.read_results(folder)) as db:
+        rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
+    made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
+    papers = len({paper for paper, _ in made})
+    return DataSet(folder, load_config(folder / "config.toml"), harness, papers, made)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
@@ -160,8 +162,8 @@ def attempts_of(entry: Entry) -> Attempts:
 
     Raises ``UserError`` for a file of them that can't be read.
     """
-    paper = entry.data.folder / "papers" / file_name(entry.line.paper.id)
-    folder = paper / "eval_attempts" / entry.item.sha256[:12]
+    slot = generate.slot_folder(entry.data.folder, entry.line.paper.id, entry.line.number)
+    folder = slot / "eval_attempts" / entry.item.sha256[:12]
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*-*-*.json"), key=_number):
         found[path.stem.partition("-")[2]] = path  # the last of each kind and phase counts

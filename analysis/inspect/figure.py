@@ -40,7 +40,7 @@ def figure_of(found: Inspection) -> Figure:
     _counts(panels[3], found.criteria_by_item, "criteria of the rubric")
     _labels(panels[4], found.types, "question type")
     if found.corpus:
-        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.papers)
+        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.rollouts)
     else:
         _labels(panels[5], found.skills, "reasoning skill")
     for axes in panels:

@@ -56,11 +56,12 @@ def checked(
     paper = read_paper(text)
     chain = None
     if plan.kind == "chain":
-        chain = draw_chain(paper, plan.depth, frozenset(stems(past.text)), rng)
+        avoid = stems(past.text) | stems(past.taken)
+        chain = draw_chain(paper, plan.depth, avoid, rng)
     made = _figure_item(paper, form, rng) if plan.kind == "number" else None
     if chain:
         made = _chain_item(paper, chain, plan, form, rng)
-    return made or _generic_item(paper, form, rng)
+    return made or _generic_item(paper, past.taken, form, rng)
 
 
 def _chain_item(paper: Paper, chain: Chain, plan: Plan, form: Form, rng: Random) -> dict[str, Any]:
@@ -104,10 +105,12 @@ def _figure_item(paper: Paper, form: Form, rng: Random) -> dict[str, Any] | None
     return _item(labels, plain(f"{paper.title}\n\n{opening}"), question, answer, form)
 
 
-def _generic_item(paper: Paper, form: Form, rng: Random) -> dict[str, Any]:
-    """A question that could be put to any paper, with this one's opening as its context."""
+def _generic_item(paper: Paper, taken: str, form: Form, rng: Random) -> dict[str, Any]:
+    """A question that could be put to any paper, and one that is not taken as long as there is one,
+    with this paper's opening as its context."""
     opening = " ".join(s.text for s in paper.prose[:4]) or "Little is known of the work."
-    kind, question, answer = rng.choice(phrases.GENERIC_CHECKS)
+    left = [one for one in phrases.GENERIC_CHECKS if one[1] not in taken]
+    kind, question, answer = rng.choice(left or phrases.GENERIC_CHECKS)
     working = plain(" ".join(rng.sample(phrases.REMARKS, 2)))
     labels = (kind, ["evaluation"])
     return _item(labels, plain(f"{paper.title}\n\n{opening}"), question, (working, answer), form)

@@ -22,6 +22,7 @@ from inner_agent.simulator.wire import (
     find_object,
     last_user,
     split_paper,
+    split_told,
     tool_calls,
 )
 
@@ -70,11 +71,14 @@ def _proposal(
 
     The draft is drawn anew for each proposal, and is the same before and after the check.
     """
-    prompt, *complaints = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
-    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints))
+    users = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
+    users[-1], taken, learned = split_told(users[-1])
+    prompt, *complaints = users
+    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints), taken)
+    told = directives(prompt, "challenger") | directives(learned, "challenger")
     typed = request.schema is not None
     draft = Random(f"{_first_id(request.messages)}/{len(complaints)}")
-    item = _writer(prompt)(text, directives(prompt, "challenger"), past, draft, p, typed=typed)
+    item = _writer(prompt)(text, told, past, draft, p, typed=typed)
     quotes = _quotes(item, text)
     if checks:
         found = {str(s.arguments.get("quote")): s.result.get("found") for s in steps}

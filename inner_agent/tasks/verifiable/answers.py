@@ -61,16 +61,19 @@ def agreements(tolerance: float) -> dict[str, Agree]:
 # Text.
 
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_WORD = re.compile(r"-?\d[\d.,]*\d|-?\d|[^\W_]+|[^\w\s.,;:!?'\"`$]")
 
 
 def same_text(given: str, wanted: str) -> bool:
     """Equal but for case, articles, spaces and punctuation around words and numbers."""
-    return bool(_plain(given)) and _plain(given) == _plain(wanted)
+    return bool(plain(given)) and plain(given) == plain(wanted)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text as it is compared; ``""`` of nothing but punctuation.  An article that is all of it is
+    a letter: the A of several choices."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
-    words = re.findall(r"-?\d[\d.,]*\d|-?\d|[^\W_]+|[^\w\s.,;:!?'\"`$]", _ARTICLE.sub(" ", folded))
+    words = _WORD.findall(_ARTICLE.sub(" ", folded)) or _WORD.findall(folded)
     return " ".join(words)
 
 
@@ -120,8 +123,8 @@ def _number(text: str) -> tuple[Fraction, str] | None:
 
 
 def _unit(text: str) -> str:
-    plain = _plain(text)
-    return "%" if plain in ("%", "percent", "per cent") else plain
+    unit = plain(text)
+    return "%" if unit in ("%", "percent", "per cent") else unit
 
 
 # Expressions.
