@@ -15,7 +15,7 @@ def rounds_in(text: str) -> list[tuple[int, str, dict[str, Any]]]:
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return [
         (int(mark[1]), mark[2], _fields(text[mark.end() : end]))
-        for mark, end in zip(marks, ends, strict=True)
+        for mark, end in zip(marks, ends, strict=False)  # without a round there is an end to none
     ]
 
 
