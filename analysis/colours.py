@@ -13,6 +13,7 @@ ENDS = {
     "too_easy": ("too easy", SKY),
     "weak_zero": ("weak scored 0", PURPLE),
     "failed_on_strong": ("failed on strong", BLUE),
+    "unsuitable": ("unsuitable", GREEN),
     "failed_quality_check": ("quality check", YELLOW),
     "invalid_item": ("invalid item", GREY),
     "unfinished": ("unfinished", "#FFFFFF"),

@@ -20,7 +20,7 @@ from metaopt.store import FORMAT
 # How a round ends, from those that come to nothing to those that are accepted.
 OUTCOMES = (
     "invalid_item", "failed_quality_check", "unfinished", "too_easy", "weak_zero",
-    "failed_on_strong", "accepted",
+    "failed_on_strong", "unsuitable", "accepted",
 )  # fmt: skip
 # Shares of 880 rejected rounds (Autodata, Kulikov et al. 2026), which has these three kinds alone.
 PUBLISHED = {"too_easy": 0.80, "failed_on_strong": 0.13, "failed_quality_check": 0.07}

@@ -121,11 +121,12 @@ def _scores(
     gaps = [s - w for w, s in zip(weak, strong, strict=True)]
     return Scores(
         name, harness, simulated, rollouts, sum(map(len, by_paper.values())), len(by_paper),
-        _mean(weak, 0.0), _mean(strong, 0.0), _mean(gaps, -1.0),
+        mean_of(weak, 0.0), mean_of(strong, 0.0), mean_of(gaps, -1.0),
     )  # fmt: skip
 
 
-def _mean(values: Sequence[float], least: float) -> Mean:
+def mean_of(values: Sequence[float], least: float) -> Mean:
+    """The mean of papers' values, which lie between ``least`` and 1, with its interval."""
     known = student(values)
     low, high = (max(least, known[0]), min(1.0, known[1])) if known else (None, None)
     return Mean(fmean(values), low, high)

@@ -2,8 +2,8 @@
 
 A harness holds the prompts of the challenger and of the quality verifier, so a pass rate can rise
 by loosening what it holds.  An item that the solvers' scores accept is therefore audited: the
-checks of its text (``checks.py``); three answers that show no work, graded by the same judge; and
-a model that reads paper and item against six questions.  The first of them that finds something
+checks of its text (``checks.py``); answers that show no work, graded as any other; and a model
+that reads paper and item against six questions.  The first of them that finds something
 settles it, the cheap ones first.  What it finds counts in ``pass`` and is kept.
 """
 
@@ -12,26 +12,19 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from inner_agent import checks, items, prompts, roles
+from inner_agent import roles
 from inner_agent.calls import Usage
 from inner_agent.checks import Finding
-from inner_agent.errors import ReplyRefused
 from inner_agent.items import Item
 from inner_agent.llm import Message, Reply
-from inner_agent.prompts import block
-from inner_agent.roles import TRIES, Ask, NoAnswer
+from inner_agent.prompts import Prompt, block
+from inner_agent.roles import Ask, read_verdict
 from inner_agent.settings import InnerConfig
+from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.task import Asking, Task
 
 Question = Literal["leak", "needs_paper", "reasoning", "supported", "gradable", "no_orders"]
 QUESTIONS: tuple[Question, ...] = get_args(Question)
-NOTHING = "I do not know."
-OFF_TOPIC = (
-    "A sourdough loaf rises because wild yeast feeds on the sugars of the flour. A long rest in the"
-    " cold slows the yeast down and gives the bacteria time to make acid, which is where the taste"
-    " comes from. Steam in the first minutes of baking keeps the crust soft, so that the loaf can"
-    " still expand; a dry oven would set it too early. A baker who is short of time would therefore"
-    " rather shorten the second rest than the first."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,67 +63,52 @@ async def audit(
 
     Raises ``NoAnswer`` when judge or auditor give nothing readable in ``TRIES`` tries.
     """
-    found = tuple(checks.findings(item, paper, config.audit))
+    task = task_of(config)
+    found = tuple(task.findings(item, paper))
     probes: dict[str, float] = {}
     if not found and config.audit.probes:
-        probes, found = await _probe(ask, config, item, f"{sample}/probe", usage)
+        asking = Asking(ask, config.models, usage)
+        probes, found = await _probe(task, asking, item, f"{sample}/probe")
     if not found and config.audit.llm:
-        found = await _read(ask, item, paper, f"{sample}/auditor", usage)
+        found = await _read(task, ask, item, paper, f"{sample}/auditor", usage)
     return Report(found, probes)
 
 
 async def _probe(
-    ask: Ask, config: InnerConfig, item: Item, sample: str, usage: Usage
+    task: Task, asking: Asking, item: Item, sample: str
 ) -> tuple[dict[str, float], tuple[Finding, ...]]:
-    """Grade what should earn little: nothing, another subject, the context handed back."""
-    limits = {
-        "says nothing": (NOTHING, config.audit.null_max),
-        "is on another subject": (OFF_TOPIC, config.audit.off_topic_max),
-        # What is as good as the strong solver's least has nothing left to be worked out.
-        "repeats the context": (item.context, config.criteria.strong_avg_min),
-    }
+    """Grade what should earn little."""
     scores: dict[str, float] = {}
-    for what, (answer, most) in limits.items():
-        if not answer.strip():
+    for probe in task.probes(item):
+        if not probe.answer.strip():
             continue
-        verdicts = await roles.judge(
-            ask, config.models["judge"], item, answer, f"{sample}{len(scores)}", usage
-        )
-        scores[what] = items.score(item.rubric, [v.score for v in verdicts])
-        if scores[what] >= most:
-            said = f"an answer that {what} earns {scores[what]:.0%} of the rubric"
+        graded = await task.grade(asking, item, probe.answer, f"{sample}{len(scores)}")
+        scores[probe.what] = graded.score
+        if graded.score >= probe.below:
+            of = "of the rubric" if task.by_rubric else "of the score"
+            said = f"an answer that {probe.what} earns {graded.score:.0%} {of}"
             return scores, (Finding("probe", said),)
     return scores, ()
 
 
-async def _read(ask: Ask, item: Item, paper: str, sample: str, usage: Usage) -> tuple[Finding, ...]:
+async def _read(
+    task: Task, ask: Ask, item: Item, paper: str, sample: str, usage: Usage
+) -> tuple[Finding, ...]:
     """The auditor's own reading: a finding for each question whose answer isn't sound."""
-    messages, reason = auditor_messages(item, paper), ""
-    for n in range(TRIES):
-        try:
-            reply = await ask(
-                "auditor",
-                messages,
-                sample=f"{sample}{n}",
-                usage=usage,
-                usable=roles.readable(_parse),
-            )
-            lines = _parse(reply)
-        except (ValueError, ReplyRefused) as e:
-            reason = str(e)
-            continue
-        return tuple(Finding(f"auditor:{x.id}", x.reason[:500]) for x in lines if not x.sound)
-    raise NoAnswer("auditor", f"the auditor gave no readable verdict in {TRIES} tries ({reason})")
+    messages = auditor_messages(item, paper, task.auditor)
+    lines = await read_verdict(ask, "auditor", messages, _parse, sample, usage)
+    return tuple(Finding(f"auditor:{x.id}", x.reason[:500]) for x in lines if not x.sound)
 
 
-def auditor_messages(item: Item, paper: str) -> list[Message]:
+def auditor_messages(item: Item, paper: str, prompt: Prompt) -> list[Message]:
     """What the auditor sees: the paper first, so that a paper's audits share a prefix."""
     parts = [
         block("paper", paper), block("context", item.context), block("question", item.question),
-        block("reference", item.reference_answer), block("rubric", roles.rubric_lines(item)),
+        block("reference", item.reference_answer),
+        *([block("rubric", roles.rubric_lines(item))] if item.rubric else []),
     ]  # fmt: skip
     return [
-        {"role": "system", "content": prompts.load("auditor").render()},
+        {"role": "system", "content": prompt.render()},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
 

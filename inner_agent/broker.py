@@ -141,9 +141,13 @@ class _Submit(BaseModel):
 
 @dataclass(slots=True)
 class Record:
-    """What was found out about one item; ``tries`` counts evaluations that gave no verdict."""
+    """What was found out about one item; ``tries`` counts evaluations that gave no verdict.
+
+    ``refused`` is what the task found wrong when it examined the item, or ``""``.
+    """
 
     item: Item
+    refused: str = ""
     weak: Phase | None = None
     strong: Phase | None = None
     tries: int = 0
@@ -272,10 +276,12 @@ class Broker:
 
     async def _evaluate(self, wanted: _Evaluate) -> dict[str, Any]:
         try:
-            item = parse_item(wanted.item)
+            item = self._of_the_task(parse_item(wanted.item))
         except ItemRefused as e:
             raise Refusal("invalid_item", str(e)) from None
-        record = self.records.get(item.sha256) or self._new_record(item)
+        record = self.records.get(item.sha256) or await self._new_record(item)
+        if record.refused:
+            raise Refusal("invalid_item", record.refused)
         known = record.weak if wanted.phase == "weak_only" else record.strong
         try:
             phase = known or await self._new_phase(record, wanted.phase)
@@ -293,10 +299,28 @@ class Broker:
             "output_dir": f"eval_attempts/{item.sha256[:12]}",
         }
 
-    def _new_record(self, item: Item) -> Record:
+    def _of_the_task(self, item: Item) -> Item:
+        if reason := self.evaluator.task.refusal(item):
+            raise ItemRefused(reason)
+        return item
+
+    def record_of(self, r: Round) -> Record | None:
+        """What was found out about a submitted round's item, if it was ever evaluated.
+
+        Raises ``ItemRefused`` for one that can't be.
+        """
+        assert self.result is not None
+        record = self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
+        if record and record.refused:
+            raise ItemRefused(record.refused)
+        return record
+
+    async def _new_record(self, item: Item) -> Record:
         if len(self.records) >= self.limits.items:
             raise Refusal("limit", f"{self.limits.items} items a paper are used up")
-        return self.records.setdefault(item.sha256, Record(item))
+        examine = self.evaluator.task.examine
+        refused = await examine(item) if examine else ""
+        return self.records.setdefault(item.sha256, Record(item, refused))
 
     async def _new_phase(self, record: Record, name: str) -> Phase:
         """Evaluate for the first time: the record is kept, so asking twice gives no second draw."""
@@ -327,10 +351,10 @@ class Broker:
     def accepted(self) -> Record | None:
         """The record of the final item, if its evaluations here earn acceptance."""
         final = self.result.final() if self.result else None
-        if self.result is None or final is None or not final.quality_verifier_kimi_passed:
+        if final is None or not final.quality_verifier_kimi_passed:
             return None
         try:
-            record = self.records.get(self.result.item_of(final).sha256)
+            record = self.record_of(final)
         except ItemRefused:
             return None
         earned = record and record.weak and record.weak.passed and record.strong

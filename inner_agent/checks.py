@@ -38,7 +38,17 @@ class Finding:
 
 
 def findings(item: Item, paper: str, limits: Audit) -> list[Finding]:
-    """Everything that the checks find in ``item``, which was made from the text ``paper``."""
+    """What the checks find in an ``item`` with a rubric, which was made from the text ``paper``."""
+    return [
+        *text_findings(item, paper),
+        *leaks(item, limits),
+        *_rubric_shape(item),
+        *_bare_number(item),
+    ]
+
+
+def text_findings(item: Item, paper: str) -> list[Finding]:
+    """Orders and text that people don't see, in any part of an item."""
     texts = {"context": item.context, "question": item.question,
              "reference_answer": item.reference_answer}  # fmt: skip
     texts |= {f"rubric[{n}]": c.criterion for n, c in enumerate(item.rubric)}
@@ -51,9 +61,6 @@ def findings(item: Item, paper: str, limits: Audit) -> list[Finding]:
             for n, text in texts.items()
             for o in orders_in(text, paper)
         ),
-        *leaks(item, limits),
-        *_rubric_shape(item),
-        *_bare_number(item),
     ]
 
 
@@ -183,6 +190,14 @@ def told_criteria(item: Item) -> list[Criterion]:
 
 def leaks(item: Item, limits: Audit) -> Iterator[Finding]:
     """Does the context, with the question, hold the answer or most of the rubric?"""
+    yield from answer_leaks(item, limits)
+    share = _worth(told_criteria(item), item)
+    if share > limits.leak_max:
+        yield Finding("leak", f"the context holds criteria worth {share:.0%} of the rubric")
+
+
+def answer_leaks(item: Item, limits: Audit) -> Iterator[Finding]:
+    """Does the context, with the question, hold the reference answer?"""
     shown, answer = _shown(item), words_of(item.reference_answer)
     # A context may hold what an answer quotes; in one piece, it holds the answer.
     piece = int(limits.leak_max * len(answer)) + 1
@@ -194,9 +209,6 @@ def leaks(item: Item, limits: Audit) -> Iterator[Finding]:
         len(answer) >= ANSWER_WORDS and copied_share(answer, set(_windows(shown, RUN))) > PIECES_MAX
     ):
         yield Finding("leak", "the context holds the answer in pieces")
-    share = _worth(told_criteria(item), item)
-    if share > limits.leak_max:
-        yield Finding("leak", f"the context holds criteria worth {share:.0%} of the rubric")
 
 
 def _worth(criteria: Sequence[Criterion], item: Item) -> float:

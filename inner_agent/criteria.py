@@ -1,10 +1,12 @@
 """When is a question good?  Acceptance rules, as pure functions of solver scores.
 
-Two rules are published (Autodata): ``deployed``, from the main agent's prompt, and ``prose``,
-from the text (strong ≥ 65 %, weak < 50 %, gap ≥ 20 points).  Scores are fractions in [0, 1].
+For rubrics two rules are published (Autodata): ``deployed``, from the main agent's prompt, and
+``prose``, from the text (strong ≥ 65 %, weak < 50 %, gap ≥ 20 points).  For answers that are right
+or wrong, the later report (arXiv 2606.25996) has the majority, and counts (weak right in at most 1
+of 4, strong in at least 3).  Scores are fractions in [0, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Literal
@@ -118,29 +120,88 @@ def _so_far(holds: bool, done: bool) -> bool | None:
     return holds if done or not holds else None
 
 
-def weak_verdict(scores: Sequence[float], attempts: int, c: Criteria) -> bool | None:
-    """True: passes; False: fails whatever the missing attempts bring; None: not decided yet."""
-    return _all_hold(weak_bounds(scores, attempts, c))
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of acceptance: bounds on each phase's scores, and the line that agents read of it.
+
+    ``weak`` takes the scores so far and how many attempts there will be; ``strong`` takes the weak
+    average between the two.
+    """
+
+    weak: Callable[[Sequence[float], int], tuple[Bound, ...]]
+    strong: Callable[[Sequence[float], float, int], tuple[Bound, ...]]
+    weak_text: str
+    strong_text: str
+
+    def weak_verdict(self, scores: Sequence[float], attempts: int) -> bool | None:
+        """True: passes; False: fails whatever the missing attempts bring; None: not decided yet."""
+        return _all_hold(self.weak(scores, attempts))
+
+    def strong_verdict(
+        self, scores: Sequence[float], weak_avg: float, attempts: int
+    ) -> bool | None:
+        """As ``weak_verdict``, for the strong solver."""
+        return _all_hold(self.strong(scores, weak_avg, attempts))
+
+    def verdict(self, weak: Sequence[float], strong: Sequence[float], attempts: int) -> str:
+        """``accepted``, ``rejected`` or ``unknown`` (attempts spared by the short-circuit)."""
+        w = self.weak_verdict(weak, attempts)
+        if w is False:
+            return "rejected"
+        if w is None:
+            return "unknown"
+        s = self.strong_verdict(strong, fmean(weak), attempts)
+        return {True: "accepted", False: "rejected", None: "unknown"}[s]
 
 
-def strong_verdict(
-    scores: Sequence[float], weak_avg: float, attempts: int, c: Criteria
-) -> bool | None:
-    """As ``weak_verdict``, for the strong solver's average, zeros and the gap."""
-    return _all_hold(strong_bounds(scores, weak_avg, attempts, c))
+def by_thresholds(c: Criteria) -> Rule:
+    """The published rules: thresholds on averages, single attempts and the gap."""
+    return Rule(
+        weak=lambda scores, attempts: weak_bounds(scores, attempts, c),
+        strong=lambda scores, weak_avg, attempts: strong_bounds(scores, weak_avg, attempts, c),
+        weak_text=f"weak average <= {c.weak_avg_max:.0%}, each <= {c.weak_max:.0%}",
+        strong_text=f"{c.strong_avg_min:.0%} <= strong average < {c.strong_avg_below:.0%},"
+        f" gap >= {c.gap_min:.0%}",
+    )
+
+
+def by_counts(weak_right_max: int, strong_right_min: int, attempts: int) -> Rule:
+    """For answers that are right (1) or wrong (0): how many of ``attempts`` have to be right."""
+
+    def weak(scores: Sequence[float], wanted: int) -> tuple[Bound, ...]:
+        done, right = len(scores) >= wanted, fmean(scores) if scores else None
+        few = sum(scores) <= weak_right_max
+        return (Bound("right", right, "<=", weak_right_max / wanted, _so_far(few, done)),)
+
+    def strong(scores: Sequence[float], _: float, wanted: int) -> tuple[Bound, ...]:
+        done, right = len(scores) >= wanted, fmean(scores) if scores else None
+        enough = sum(scores) + wanted - len(scores) >= strong_right_min
+        return (Bound("right", right, ">=", strong_right_min / wanted, _so_far(enough, done)),)
+
+    return Rule(
+        weak, strong,
+        weak_text=f"the weak solver is right in at most {weak_right_max} of {attempts} attempts",
+        strong_text=f"the strong solver is right in at least {strong_right_min} of {attempts}"
+        " attempts",
+    )  # fmt: skip
+
+
+def by_majority(attempts: int) -> Rule:
+    """The strong majority is right and the weak majority wrong; half of the attempts is neither."""
+    return by_counts((attempts - 1) // 2, attempts // 2 + 1, attempts)
+
+
+def all_attempts() -> Rule:
+    """No threshold: every attempt is made, and a judge reads them all."""
+
+    def answered(scores: Sequence[float], wanted: int) -> tuple[Bound, ...]:
+        share = len(scores) / wanted
+        return (Bound("answered", share, ">=", 1.0, True if share >= 1 else None),)
+
+    text = "no threshold; a judge reads the attempts of both solvers"
+    return Rule(answered, lambda scores, _, wanted: answered(scores, wanted), text, text)
 
 
 def _all_hold(bounds: Sequence[Bound]) -> bool | None:
     found = {b.holds for b in bounds}
     return False if False in found else None if None in found else True
-
-
-def verdict(weak: Sequence[float], strong: Sequence[float], attempts: int, c: Criteria) -> str:
-    """``accepted``, ``rejected`` or ``unknown`` (attempts spared by the short-circuit)."""
-    w = weak_verdict(weak, attempts, c)
-    if w is False:
-        return "rejected"
-    if w is None:
-        return "unknown"
-    s = strong_verdict(strong, fmean(weak), attempts, c)
-    return {True: "accepted", False: "rejected", None: "unknown"}[s]

@@ -22,7 +22,10 @@ from inner_agent.evaluation import Evaluator, Phase
 from inner_agent.gateway import Gateway
 from inner_agent.generate import write_json
 from inner_agent.items import Item, ItemRefused, parse_item
+from inner_agent.roles import Verdict
 from inner_agent.settings import InnerConfig, load_inner
+from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.task import Attempt, Task
 
 STATUS = """\
 The first line printed is the status, the report follows.  Exit status:
@@ -75,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _evaluate(given: argparse.Namespace) -> tuple[str, str]:
     """Status and report.  Raises ``UserError``, ``ProviderError``, ``TimeoutError``."""
-    config, item = load_inner(given.config), _read_item(given.input)
+    config = load_inner(given.config)
+    task = task_of(config)
+    item = _read_item(given.input, task)
     paper = _read_paper(given.paper, config)
     folder = given.output_dir / item.sha256[:12]
     weak, strong = (_read_record(folder / f"{name}.json") for name in ("weak_only", "strong_only"))
@@ -87,6 +92,8 @@ async def _evaluate(given: argparse.Namespace) -> tuple[str, str]:
     record = strong if given.strong_only else weak
     if record.decided:
         return record.status, str(record.known["report"])
+    if task.examine and (reason := await task.examine(item)):
+        raise UserError(f"{given.input}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(config, CallStore(given.output_dir / "calls.db"))
     gateway.tell(lambda line: print(line, file=sys.stderr, flush=True))
@@ -123,7 +130,11 @@ def _write_record(record: Record, item: Item, phase: Phase, config: InnerConfig)
 
 def _as_phase(weak: Record) -> Phase:
     """The weak phase as far as the strong one asks for it."""
-    return Phase("weak", "WEAK_PASSED", (), "", weak_avg=float(weak.known["weak_avg"]))
+    attempts = tuple(
+        Attempt(a["answer"], a["score"], tuple(Verdict(**v) for v in a["criteria"]))
+        for a in weak.known["attempts"]
+    )
+    return Phase("weak", "WEAK_PASSED", attempts, "", weak_avg=float(weak.known["weak_avg"]))
 
 
 def _read_record(path: Path) -> Record:
@@ -135,9 +146,12 @@ def _read_record(path: Path) -> Record:
         raise UserError(f"{path}: not a record of this command; remove it") from None
 
 
-def _read_item(path: Path) -> Item:
+def _read_item(path: Path, task: Task) -> Item:
     try:
-        return parse_item(strict_json.loads(path.read_bytes()))
+        item = parse_item(strict_json.loads(path.read_bytes()))
+        if reason := task.refusal(item):
+            raise ItemRefused(reason)
+        return item
     except OSError as e:
         raise UserError(f"{path}: can't be read ({e.strerror})") from None
     except (strict_json.JSONRefused, ItemRefused) as e:

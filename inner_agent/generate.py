@@ -314,12 +314,14 @@ def item_line(slot: Slot, origin: Origin, rollout: Rollout) -> dict[str, Any]:
                   "licence": paper.licence},
         "number": slot.number,
         "harness": {"commit": origin.commit, "tree": origin.tree},
+        "task": rollout.trajectory["task"],
         **rollout.item.model_dump(),
         "weak_avg": result.weak_avg,
         "strong_avg": result.strong_avg,
         "gap": result.gap,
         "rounds": result.rounds,
         "other_verdict": result.other_verdict,
+        **({"review": result.review} if result.review else {}),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from inner_agent.items import Item, parse_item
 from inner_agent.papers import MANIFEST
 from inner_agent.roles import Ask, NoAnswer
 from inner_agent.settings import InnerConfig
+from inner_agent.tasks.choice import task_of
 
 FULL, EMPTY = 0.6, 0.3  # of a rubric: what a full answer earns at least, an empty one at most
 STANDS = "it stands"  # said of an item that the auditor let stand
@@ -40,8 +41,11 @@ class Outcome:
 async def try_pots(ask: Ask, config: InnerConfig, usage: Usage) -> list[Outcome]:
     """Have judge and auditor treat their honeypots; nothing readable is wrong treatment.
 
+    They are graded by rubric: of a task that has none, nothing is found out.
     Raises ``ProviderError`` or ``BudgetExhausted``.
     """
+    if not task_of(config).by_rubric:
+        return []
     pots = _pots()
     tried = [await _judged(ask, config, pot, usage) for pot in pots["answers"]]
     if config.audit.llm:

@@ -39,7 +39,10 @@ class Criterion(BaseModel):
 
 
 class Item(BaseModel):
-    """A question with its rubric.  ``sha256`` identifies what solvers and judge see of it."""
+    """A question with its rubric, which is empty where a task has none (``tasks/task.py``).
+
+    ``sha256`` identifies what solvers and judge see of it.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
     question_type: Label = ""
@@ -47,14 +50,7 @@ class Item(BaseModel):
     context: Annotated[str, Field(max_length=40_000)]
     question: Text
     reference_answer: Text
-    rubric: Annotated[list[Criterion], Field(min_length=1, max_length=40)]
-
-    @field_validator("rubric")
-    @classmethod
-    def _something_to_earn(cls, rubric: list[Criterion]) -> list[Criterion]:
-        if not any(c.weight > 0 for c in rubric):
-            raise ValueError("needs at least one criterion with a positive weight")
-        return rubric
+    rubric: Annotated[list[Criterion], Field(max_length=40)]
 
     @cached_property
     def sha256(self) -> str:

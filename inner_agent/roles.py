@@ -8,6 +8,7 @@ sees the rubric and never the reference answer.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +23,7 @@ from inner_agent.settings import Model
 
 Tier = Literal["weak", "strong"]
 S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T")
 TRIES = 3  # an empty answer or an unreadable verdict is asked for again this many times in all
 
 
@@ -67,13 +69,12 @@ class _Sheet(BaseModel):
 
 
 async def solve(
-    ask: Ask, tier: Tier, model: Model, item: Item, paper: str, sample: str, usage: Usage
+    ask: Ask, tier: Tier, model: Model, messages: list[Message], sample: str, usage: Usage
 ) -> str:
     """One attempt: the answer text.  Raises ``NoAnswer`` when the model gives none.
 
     With ``samples`` > 1 that many drafts are merged by the same model into one answer.
     """
-    messages = solver_messages(item, paper if model.paper else None)
     if model.samples == 1:
         return await _answer(ask, tier, model, messages, sample, usage)
     drafts = [
@@ -86,9 +87,10 @@ async def solve(
     return await _answer(ask, tier, model, merged, f"{sample}/merged", usage)
 
 
-def solver_messages(item: Item, paper: str | None) -> list[Message]:
-    """What a solver sees: fixed prompt, the paper only as privileged information, the item."""
-    system = prompts.load("solver" if paper is None else "solver_paper").render()
+def solver_messages(item: Item, paper: str | None, folder: Path = prompts.HERE) -> list[Message]:
+    """What a solver sees: the fixed prompt of ``folder`` (``solver``, or ``solver_paper`` for one
+    that has the paper as privileged information), then the item."""
+    system = prompts.load("solver" if paper is None else "solver_paper", folder).render()
     parts = [block("paper", paper)] if paper is not None else []
     parts += [block("context", item.context), block("question", item.question)]
     return [
@@ -120,18 +122,31 @@ async def judge(
             await _judge_one(ask, item, c, answer, f"{sample}/c{n}", usage)
             for n, c in enumerate(item.rubric)
         ]
-    messages, criteria = judge_messages(item, answer), len(item.rubric)
+    criteria = len(item.rubric)
+    return await read_verdict(
+        ask, "judge", judge_messages(item, answer), lambda reply: _parse_sheet(reply, criteria),
+        f"{sample}/t", usage,
+    )  # fmt: skip
+
+
+async def read_verdict(
+    ask: Ask, role: str, messages: Sequence[Message], parse: Callable[[Reply], T], sample: str,
+    usage: Usage,
+) -> T:  # fmt: skip
+    """What ``parse`` makes of a role's reply, which it refuses with ``ValueError``.
+
+    Raises ``NoAnswer`` after ``TRIES`` replies that it refused.
+    """
     reason = ""
     for n in range(TRIES):
         try:
             reply = await ask(
-                "judge", messages, sample=f"{sample}/t{n}", usage=usage,
-                usable=readable(lambda reply: _parse_sheet(reply, criteria)),
-            )  # fmt: skip
-            return _parse_sheet(reply, criteria)
+                role, messages, sample=f"{sample}{n}", usage=usage, usable=readable(parse)
+            )
+            return parse(reply)
         except (ValueError, ReplyRefused) as e:
             reason = str(e)
-    raise NoAnswer("judge", f"the judge gave no readable verdict in {TRIES} tries ({reason})")
+    raise NoAnswer(role, f"the {role} gave no readable verdict in {TRIES} tries ({reason})")
 
 
 def judge_messages(item: Item, answer: str) -> list[Message]:
@@ -194,12 +209,16 @@ def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:
 async def _judge_one(
     ask: Ask, item: Item, criterion: Criterion, answer: str, sample: str, usage: Usage
 ) -> Verdict:
-    """Small judges: one criterion a call, yes against no by the first token's logprobs.
+    return await yes_or_no(ask, yes_no_messages(item, criterion, answer), sample, usage)
+
+
+async def yes_or_no(ask: Ask, messages: list[Message], sample: str, usage: Usage) -> Verdict:
+    """Small judges: one question a call, yes against no by the first token's logprobs.
 
     The score is the share of probability on yes, rounded to 0 or 1: measured on a 1.5B model,
     it can rank yes against no but its probabilities aren't calibrated enough for halves.
+    Raises ``NoAnswer`` when ``TRIES`` replies say neither.
     """
-    messages = yes_no_messages(item, criterion, answer)
     for n in range(TRIES):
         try:
             reply = await ask(

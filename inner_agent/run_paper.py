@@ -46,8 +46,9 @@ KILLED = {
 
 
 class PaperResult(BaseModel):
-    """What one rollout came to.  Scores are fractions; averages are of the final item (fresh
-    attempts where there were some), or of the last one evaluated.
+    """What one rollout came to.  Scores are fractions; averages and ``review`` (what a judge said
+    of all attempts, for tasks that have one) are of the final item (fresh attempts where there were
+    some), or of the last one evaluated.
 
     ``accepted`` is by the solvers' scores; ``findings`` are the checks that the audit of the
     accepted item failed; ``question`` is what of the accepted one isn't copied from the paper, to
@@ -67,6 +68,7 @@ class PaperResult(BaseModel):
     other_verdict: str = "unknown"
     findings: tuple[str, ...] = ()
     question: str = ""
+    review: dict[str, str] = {}
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -111,7 +113,11 @@ async def run_paper(
     broker, fault, stderr = await _converse(rig, harness, paper, sample, told)
     evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
-    found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
+    found: tuple[Finding, ...] = ()
+    if final:
+        report = await audited(evaluator, final.item, f"{sample}/audit")
+        steps.audited(report)
+        found = report.findings
     passed, scored = final is not None and not found, final
     if final and passed and fresh and rig.config.score == "fresh":
         scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
@@ -124,6 +130,7 @@ async def run_paper(
     trajectory = {
         "format": FORMAT,
         "simulated": rig.config.simulated,
+        "task": broker.evaluator.task.name,
         "paper": {"id": paper.paper.id, "title": paper.paper.title,
                   "sha256": paper.paper.sha256, "cut_tokens": paper.cut_tokens},
         "sample": sample,
@@ -193,9 +200,7 @@ async def _one_child(
     return fault, status, stderr
 
 
-async def _audit(
-    evaluator: Evaluator, item: Item, sample: str, steps: Steps
-) -> tuple[Finding, ...]:
+async def audited(evaluator: Evaluator, item: Item, sample: str) -> Report:
     """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
     unless the role never worked: then a wrong setting would measure as a bad harness.  So is an
     item that is too long to be audited: the harness wrote it, and must not stop a run with it."""
@@ -213,8 +218,7 @@ async def _audit(
         report = Report((Finding("unreadable", str(e)),), {})
     except RequestRejected as e:
         report = Report((Finding("unreadable", str(e)),), {})
-    steps.audited(report)
-    return report.findings
+    return report
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
@@ -259,8 +263,8 @@ def _rounds(broker: Broker) -> list[dict[str, Any]]:
 def _round(broker: Broker, r: Round) -> dict[str, Any]:
     assert broker.result is not None
     try:
-        record = broker.records.get(broker.result.item_of(r).sha256)
-        outcome = _outcome(r, record)
+        record = broker.record_of(r)
+        outcome = _outcome(r, record, broker.evaluator)
     except ItemRefused:
         record, outcome = None, "invalid_item"
     return {
@@ -277,16 +281,21 @@ def _round(broker: Broker, r: Round) -> dict[str, Any]:
     }
 
 
-def _outcome(r: Round, record: Record | None) -> str:
+def _outcome(r: Round, record: Record | None, evaluator: Evaluator) -> str:
     if not r.quality_verifier_kimi_passed:
         return "failed_quality_check"
     if record is None or record.weak is None:
         return "unfinished"
     if not record.weak.passed:
-        return "weak_zero" if min(record.weak.scores) <= 0 else "too_easy"
+        wanted = evaluator.config.models["weak"].attempts
+        bounds = evaluator.task.rule.weak(record.weak.scores, wanted)
+        zero = any(b.name == "lowest" and b.holds is False for b in bounds)
+        return "weak_zero" if zero else "too_easy"
     if record.strong is None:
         return "unfinished"
-    return "accepted" if record.strong.passed else "failed_on_strong"
+    if record.strong.passed:
+        return "accepted"
+    return "unsuitable" if record.strong.review else "failed_on_strong"
 
 
 def _result(
@@ -316,6 +325,7 @@ def _result(
         question=own_words(final.item.question, broker.evaluator.paper_text)[:QUESTION_CHARS]
         if final
         else "",
+        review=dict(strong.review.said) if strong and strong.review else {},
         calls=usage.calls,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

@@ -21,10 +21,11 @@ from inner_agent.simulator.parameters import SimulatorParameters
 
 Role = Literal[
     "main_agent", "challenger", "quality_verifier",
-    "weak", "strong", "judge", "auditor",
+    "weak", "strong", "judge", "auditor", "comparer",
     "analyzer", "implementer",
 ]  # fmt: skip
 HARNESS_ROLES: tuple[Role, ...] = ("main_agent", "challenger", "quality_verifier")
+# The comparer is asked by nothing but a measurement of data sets, and may be missing.
 INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge", "auditor")
 OUTER_TABLES = ("harness", "search")  # the outer loop's tables in the same file
 
@@ -124,6 +125,45 @@ class Model(Strict):
     tool_calls: Literal["native", "schema"] = "native"
 
 
+class TaskSettings(Strict):
+    """Which task: a built-in one, or a Python file with ``make(config) -> Task`` (docs/tasks.md).
+
+    ``answer`` to ``strong_right_min`` are task ``verifiable``'s: how final answers are compared
+    (``tolerance``: relative, of numbers), and the rule, by majority or by counts of right attempts.
+    ``accept`` are the suitabilities that task ``learnable`` takes; ``options`` are for a task of
+    your own.
+    """
+
+    name: str = "rubric"
+    answer: Literal["exact", "numeric", "symbolic", "verifier"] = "exact"
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    rule: Literal["majority", "count"] = "majority"
+    weak_right_max: Annotated[int, Field(ge=0)] = 1
+    strong_right_min: Positive = 3
+    accept: Annotated[tuple[Literal["high", "medium", "low"], ...], Field(min_length=1)] = ("high",)
+    options: dict[str, str | int | float | bool] = {}
+
+    @model_validator(mode="after")
+    def _of_one_task(self) -> "TaskSettings":
+        own = self.name.endswith(".py")
+        if self.name not in TASK_KEYS and not own:
+            near = difflib.get_close_matches(self.name, TASK_KEYS, n=1)
+            known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TASK_KEYS)}"
+            raise ValueError(f"no task {self.name!r}; {known} (your own: the path of its .py file)")
+        for key, field in type(self).model_fields.items():
+            takes = key == "name" or own or key in TASK_KEYS[self.name]
+            if not takes and getattr(self, key) != field.default:
+                raise ValueError(f"task.{key} is no key of task {self.name!r}; leave it out")
+        return self
+
+
+TASK_KEYS: dict[str, tuple[str, ...]] = {
+    "rubric": (),
+    "verifiable": ("answer", "tolerance", "rule", "weak_right_max", "strong_right_min"),
+    "learnable": ("accept",),
+}
+
+
 class Papers(Strict):
     """Where papers are; ``path`` may use environment variables."""
 
@@ -201,6 +241,7 @@ class InnerConfig(Strict):
     papers: Papers
     endpoints: dict[str, Endpoint]
     models: dict[Role, Model]
+    task: TaskSettings = TaskSettings()
     criteria: Criteria = Criteria()
     score: Literal["fresh", "in_loop"] = "fresh"
     audit: Audit = Audit()
@@ -223,6 +264,12 @@ class InnerConfig(Strict):
                 )
         if self.models["weak"].attempts != self.models["strong"].attempts:
             raise ValueError("models.weak.attempts and models.strong.attempts must be equal")
+        attempts, wanted = self.models["strong"].attempts, self.task.strong_right_min
+        if self.task.rule == "count" and attempts < wanted:
+            raise ValueError(
+                f"task.strong_right_min = {wanted}, but models.strong.attempts is {attempts}:"
+                " nothing could pass"
+            )
         return self
 
     @model_validator(mode="after")

@@ -32,6 +32,7 @@ Compare:        compare (harnesses on the same papers), aa (a harness with itsel
                 power (what the gate and a comparison can tell)
 Data:           generate, classics (known methods, to begin with or to compare with),
                 inspect (what a data set is like as a whole, and whether it will do),
+                dataquality (weak, strong and gap of several data sets, judged alike),
                 export (for trainers: files, Hugging Face, TRL, verl; card and split)
 
 `metaopt COMMAND --help` explains each."""

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from inner_agent.errors import UserError
 from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, read_toml, validate
+from inner_agent.tasks.choice import task_of
 from metaopt.agent import AgentSettings
 
 BUILTIN = "builtin"
@@ -28,6 +29,7 @@ RESUMABLE = (
     r"papers\.path",
     r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute)",
     r"endpoints\.[^.]+\.(timeout_s|max_retries|outage_s)",
+    r"models\.comparer\..*",  # no rollout asks it
 )
 
 
@@ -126,7 +128,9 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     for text in overrides:
         _override(data, text)
     _resolve_paths(data, path.parent)
-    return validate(RunConfig, data, str(path))
+    config = validate(RunConfig, data, str(path))
+    task_of(config)  # one of the user's own says now what is wrong with it
+    return config
 
 
 def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -217,6 +221,9 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         harness["repo"] = _resolved(repo, folder, "harness.repo")
     if isinstance(harness, dict) and isinstance(harness.get("patch"), str):
         harness["patch"] = _resolved(harness["patch"], folder, "harness.patch")
+    task = data.get("task")
+    if isinstance(task, dict) and str(task.get("name")).endswith(".py"):
+        task["name"] = _resolved(task["name"], folder, "task.name")
 
 
 def _resolved(value: str, folder: Path, key: str) -> str:

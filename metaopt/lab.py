@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.durable import refuse_odd, sync_folders, sync_tree, write_files
 from inner_agent.errors import UserError
@@ -25,6 +24,7 @@ from inner_agent.run_paper import PaperResult, Rig
 from inner_agent.sandbox import choose_mode
 from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
+from inner_agent.tasks.choice import trusted
 from metaopt.config import RunConfig, freeze, refuse_other_config
 from metaopt.monitor import Monitor
 from metaopt.policy import refuse_whole_screen
@@ -253,7 +253,7 @@ def _open_state(
             "tree": repo.tree_id(repo.baseline),
             "simulated": config.simulated,
             "metaopt": version("metaopt"),
-            "prompts": prompts.hashes(),
+            "prompts": trusted(config),
             "papers": digest(split),
         }
         repo.keep(0, repo.baseline)
@@ -263,7 +263,7 @@ def _open_state(
         store.sync()
         state.apply(event)
         return state
-    if state.opened["prompts"] != prompts.hashes():
+    if state.opened["prompts"] != trusted(config):
         raise UserError(
             "this run was started with other solver or judge prompts (another version of metaopt);"
             f" go on with version {state.opened['metaopt']}, or start anew with another --out"

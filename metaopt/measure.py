@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
@@ -31,6 +30,7 @@ from inner_agent.generate import write_json
 from inner_agent.papers import Paper
 from inner_agent.run_paper import PaperResult, Rig
 from inner_agent.sandbox import choose_mode
+from inner_agent.tasks.choice import trusted
 from metaopt.config import RunConfig, load_config
 from metaopt.harnesses import Source, open_harnesses
 from metaopt.integrity import Stand, stand
@@ -214,9 +214,9 @@ def no_trace(folder: Path) -> Iterator[None]:
         raise
 
 
-def refuse_other_folder(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` holds something else."""
-    if folder.is_dir() and not (folder / ARMS).exists():
+def refuse_other_folder(folder: Path, mark: str = ARMS) -> None:
+    """Raise ``UserError`` where ``folder`` holds something else than a measurement, by ``mark``."""
+    if folder.is_dir() and not (folder / mark).exists():
         if any(path.name not in ("lock", CACHE) for path in folder.iterdir()):
             raise UserError(f"{folder}: holds something else; give another --out")
     elif folder.exists() and not folder.is_dir():
@@ -230,7 +230,7 @@ def _run(
     mode = choose_mode(config)
     with stopped_by_full_disk(), ExitStack() as held:
         held.enter_context(claim(folder))
-        _keep(folder, plan)
+        _keep(folder, config, plan)
         freeze_inner(folder, config)
         caches = folder / CACHE / "harness", folder / CACHE / "papers"
         remove_caches(*caches)
@@ -273,7 +273,7 @@ def _owed(folder: Path, plan: Plan) -> list[tuple[int, str, int, str]]:
     return [key for key in plan.rollouts() if key not in done]
 
 
-def _keep(folder: Path, plan: Plan) -> None:
+def _keep(folder: Path, config: RunConfig, plan: Plan) -> None:
     """Write down what is measured, before anything of it is."""
     old, size = _recorded_plan(folder), [len(plan.papers), plan.repeats]
     sizes = (_recorded(folder) or {"sizes": []})["sizes"]
@@ -285,7 +285,7 @@ def _keep(folder: Path, plan: Plan) -> None:
         {
             "format": FORMAT,
             "metaopt": version("metaopt"),
-            "prompts": prompts.hashes(),
+            "prompts": trusted(config),
             "part": plan.part,
             "repeats": plan.repeats,
             "sizes": sizes if size in sizes else [*sizes, size],
@@ -323,11 +323,11 @@ def refuse_other_measurement(
 
     ``more``: other arms will follow those that ``plan`` has.
     """
-    _refuse_other_plan(folder, plan, more)
+    _refuse_other_plan(folder, config, plan, more)
     refuse_other_inner(folder, config)
 
 
-def _refuse_other_plan(folder: Path, plan: Plan, more: bool) -> None:
+def _refuse_other_plan(folder: Path, config: RunConfig, plan: Plan, more: bool) -> None:
     old, data = _recorded_plan(folder), _recorded(folder)
     if old is None or data is None:
         return
@@ -346,7 +346,7 @@ def _refuse_other_plan(folder: Path, plan: Plan, more: bool) -> None:
     changed = [p for p, digest in plan.papers.items() if old.papers.get(p, digest) != digest]
     if changed:
         raise UserError(f"{folder}: {changed[0]!r} has changed since (sha256); give another --out")
-    if data["prompts"] != prompts.hashes():
+    if data["prompts"] != trusted(config):
         raise UserError(
             f"{folder}: begun with other solver or judge prompts (metaopt {data['metaopt']});"
             " give another --out"

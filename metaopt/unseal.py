@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from inner_agent import prompts
 from inner_agent.errors import UserError
 from inner_agent.papers import Paper
 from inner_agent.sandbox import choose_mode
+from inner_agent.tasks.choice import trusted
 from metaopt.config import RunConfig, load_config, refuse_other_config
 from metaopt.harnesses import Source
 from metaopt.lab import loop_papers, refuse_other_papers, sealed_papers
@@ -98,7 +98,7 @@ def _beforehand(record: RunRecord, opening: Opening) -> list[str]:
 
 def _refuse_other_prompts(record: RunRecord) -> None:
     opened = record.state.opened
-    if opened is None or opened["prompts"] != prompts.hashes():
+    if opened is None or opened["prompts"] != trusted(record.config):
         made_by = opened["metaopt"] if opened else "an older one"
         raise UserError(
             f"{record.folder}: a run with other solver or judge prompts; test it with metaopt"

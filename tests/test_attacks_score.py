@@ -12,7 +12,6 @@ from conftest import require
 from scripted import Bench, Models, audit_sheet, config, sheet
 
 from inner_agent import checks
-from inner_agent.audit import NOTHING, OFF_TOPIC
 from inner_agent.errors import EndpointRefused, RequestRejected
 from inner_agent.items import Item, parse_item
 from inner_agent.papers import Paper, PaperText
@@ -20,6 +19,7 @@ from inner_agent.prompts import block
 from inner_agent.roles import judge_messages, solver_messages
 from inner_agent.sandbox import bubblewrap_problem
 from inner_agent.settings import Audit
+from inner_agent.tasks.rubric import NOTHING, OFF_TOPIC
 from metaopt.trace import Trace, render
 
 OpenBench = Callable[..., Bench]

@@ -12,7 +12,7 @@ import pytest
 from scripted import ITEM, Models, config, sheet
 
 from inner_agent.calls import CallStore
-from inner_agent.criteria import Criteria, strong_verdict, verdict, weak_verdict
+from inner_agent.criteria import Criteria, all_attempts, by_counts, by_majority, by_thresholds
 from inner_agent.errors import EndpointRefused
 from inner_agent.evaluation import Evaluator, Phase, other_verdict
 from inner_agent.gateway import Gateway
@@ -55,8 +55,6 @@ def test_score(weights: Sequence[float], fractions: Sequence[float], expected: f
         ({"rubric": rubric(0)}, "rubric[0].weight: must not be zero"),
         ({"rubric": rubric(float("nan"))}, "rubric[0].weight: "),
         ({"rubric": rubric(10**400)}, "rubric[0].weight: "),
-        ({"rubric": rubric(-1, -2)}, "rubric: needs at least one criterion with a positive"),
-        ({"rubric": []}, "rubric: "),
         ({"rubric": rubric(*[1] * 41)}, "rubric: "),
         ({"rubric": "1. says why"}, "rubric: "),
         ({"rubric": [{"criterion": "", "weight": 1}]}, "rubric[0].criterion: "),
@@ -102,11 +100,11 @@ def test_the_rules_are_the_published_ones(criteria: Criteria) -> None:
         weak = [s / 100 for s in scores]
         total, low, high = sum(scores), min(scores), max(scores)
         published = total <= 195 and high <= 75 and low > 0 if deployed else total < 150
-        assert weak_verdict(weak, 3, criteria) is published, scores
+        assert by_thresholds(criteria).weak_verdict(weak, 3) is published, scores
         for weak_total in (0, 30, 120, 195):
             enough = total >= (180 if deployed else 195) and total - weak_total >= 60
             in_range = total < 285 and low > 0 if deployed else True
-            found = strong_verdict(weak, weak_total / 300, 3, criteria)
+            found = by_thresholds(criteria).strong_verdict(weak, weak_total / 300, 3)
             assert found is (enough and in_range), (scores, weak_total)
 
 
@@ -114,24 +112,30 @@ def test_the_rules_are_the_published_ones(criteria: Criteria) -> None:
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 def test_the_short_circuit_changes_no_verdict(criteria: Criteria, attempts: int) -> None:
     """An early verdict is the one that every completion of the scores comes to."""
-    for whole in product(GRID, repeat=attempts):
-        rules = [lambda s: weak_verdict(s, attempts, criteria)]
-        for weak_avg in (0.0, 0.35, 0.65):
-            rules.append(lambda s, w=weak_avg: strong_verdict(s, w, attempts, criteria))  # type: ignore[misc]
-        for rule in rules:
-            final = rule(whole)
-            assert final is not None
-            for known in range(1, attempts):
-                assert rule(whole[:known]) in (None, final)
+    for rule, grid in (
+        (by_thresholds(criteria), GRID),
+        (by_majority(attempts), (0.0, 1.0)),
+        (by_counts(1, 2, attempts), (0.0, 1.0)),
+        (all_attempts(), GRID),
+    ):
+        for whole in product(grid, repeat=attempts):
+            verdicts = [lambda s, r=rule: r.weak_verdict(s, attempts)]
+            for weak_avg in (0.0, 0.35, 0.65):
+                verdicts.append(lambda s, r=rule, w=weak_avg: r.strong_verdict(s, w, attempts))
+            for verdict in verdicts:
+                final = verdict(whole)
+                assert final is not None
+                for known in range(1, attempts):
+                    assert verdict(whole[:known]) in (None, final)
 
 
 def test_verdict_needs_what_it_is_about() -> None:
-    deployed = PRESETS[0]
-    assert verdict([0.4] * 3, [0.8] * 3, 3, deployed) == "accepted"
-    assert verdict([0.8], [], 3, deployed) == "rejected"
-    assert verdict([0.4] * 2, [], 3, deployed) == "unknown"
-    assert verdict([0.4] * 3, [0.8], 3, deployed) == "unknown"
-    assert verdict([0.4] * 3, [0.9, 0.1, 0.1], 3, deployed) == "rejected"
+    deployed = by_thresholds(PRESETS[0])
+    assert deployed.verdict([0.4] * 3, [0.8] * 3, 3) == "accepted"
+    assert deployed.verdict([0.8], [], 3) == "rejected"
+    assert deployed.verdict([0.4] * 2, [], 3) == "unknown"
+    assert deployed.verdict([0.4] * 3, [0.8], 3) == "unknown"
+    assert deployed.verdict([0.4] * 3, [0.9, 0.1, 0.1], 3) == "rejected"
 
 
 class Setup:

@@ -31,13 +31,14 @@ from analysis.web.render import render
 from analysis.web.server import application
 from analysis.web.spans import said
 from analysis.web.storyboard import MOST_STRAYS, Board, storyboard
-from inner_agent.criteria import Criteria
+from inner_agent.criteria import Criteria, by_thresholds
 from inner_agent.papers import file_name
 from inner_agent.run_paper import PaperResult
 from metaopt.cli import invoke
 from metaopt.record import RunRecord, open_record
 from metaopt.show import REPEATS
 
+RULE = by_thresholds(Criteria())
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
     "\u202e\ud800\x00\"'>{{7*7}}"
@@ -69,7 +70,7 @@ def boards(record: RunRecord) -> Iterator[tuple[Any, Board]]:
     wanted = record.config.models["weak"].attempts
     for path in files(record):
         trajectory = read(path)
-        yield trajectory, storyboard(trajectory, record.config.criteria, wanted)
+        yield trajectory, storyboard(trajectory, by_thresholds(record.config.criteria), wanted)
 
 
 def html(record: RunRecord, board: Board, trajectory: Any) -> str:
@@ -209,10 +210,10 @@ def test_anything_may_be_broken(record: RunRecord) -> None:
         broken = json.loads(json.dumps(whole[n % 12]))
         for _ in range(1 + n % 5):
             _break(broken, rng)
-        board = storyboard(broken, Criteria(), 3)
+        board = storyboard(broken, RULE, 3)
         html(record, board, broken).encode()
     for junk in JUNK:
-        board = storyboard(junk, Criteria(), 3)
+        board = storyboard(junk, RULE, 3)
         assert board.unreadable
         assert not board.rounds
         html(record, board, junk)
@@ -246,7 +247,7 @@ def test_numbers_beyond_all_sense_are_none(record: RunRecord) -> None:
         round_ |= {"weak": [1e308, 1e308], "strong": [-1e308, -1e308]}
     broken["result"] |= {"calls": 10**400, "prompt_tokens": 10**400, "usd": 1e308}
     for steps in (broken["steps"], []):
-        board = storyboard(broken | {"steps": steps}, Criteria(), 3)
+        board = storyboard(broken | {"steps": steps}, RULE, 3)
         assert all(a.score is None for r in board.rounds for a in r.trial.attempts)
         html(record, board, broken)
 
@@ -261,7 +262,7 @@ def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
         strays = [one | {"item": one["item"] | {"question": f"Stray {n}?"}} for n in range(count)]
         long = trajectory | {"steps": [*trajectory["steps"], *strays, *strays[:3]]}
         started = time.process_time()
-        board = storyboard(long, Criteria(), 3)
+        board = storyboard(long, RULE, 3)
         took.append(time.process_time() - started)
         assert (len(board.strays), board.more_strays) == (MOST_STRAYS, count - MOST_STRAYS)
         assert all(q.question == f"Stray {n}?" for n, (q, _) in enumerate(board.strays))
@@ -286,7 +287,7 @@ def test_four_times_as_much_said_takes_no_sixteen_times_as_long(record: RunRecor
             if step.get("agent") == "challenger":
                 step |= {"messages": told, "continues": 0}
         started = time.process_time()
-        storyboard(long, Criteria(), 3)
+        storyboard(long, RULE, 3)
         took.append(time.process_time() - started)
     assert took[1] < 9 * took[0]
 
@@ -294,7 +295,7 @@ def test_four_times_as_much_said_takes_no_sixteen_times_as_long(record: RunRecor
 def test_what_is_missing_is_told(record: RunRecord) -> None:
     trajectory = next(t for t, b in boards(record) if b.rounds and b.rounds[0].trial.attempts)
     old = {key: trajectory[key] for key in ("paper", "result", "rounds")}
-    board = storyboard(old, Criteria(), 3)
+    board = storyboard(old, RULE, 3)
     assert board.unreadable == ("steps: missing",)
     assert [a.score for a in board.rounds[0].trial.attempts] == trajectory["rounds"][0]["weak"]
     assert "the answer isn&#39;t kept" in html(record, board, old)
@@ -331,7 +332,7 @@ def test_hostile_text_is_text(record: RunRecord) -> None:
         {**evaluated, "item": {**evaluated["item"], "question": HOSTILE}},
         {"kind": HOSTILE},
     ]
-    text = html(record, storyboard(bad, Criteria(), 3), bad)
+    text = html(record, storyboard(bad, RULE, 3), bad)
     text.encode()
     assert "\u202e" not in text
     assert "\x00" not in text

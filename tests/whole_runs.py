@@ -123,7 +123,7 @@ def measured_by_hand(
 ) -> None:  # fmt: skip
     """A measurement's folder with made-up results ``passes[arm, repeat, paper]``."""
     folder.mkdir(parents=True)
-    measure._keep(folder, plan)
+    measure._keep(folder, config, plan)
     freeze_inner(folder, config)
     papers = list(plan.papers)
     with closing(Store(folder / measure.DATABASE)) as store:

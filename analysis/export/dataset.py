@@ -17,6 +17,7 @@ from inner_agent import generate, strict_json
 from inner_agent.checks import Key
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
+from inner_agent.tasks import rubric
 from metaopt.config import RunConfig, load_config
 
 TASK = "rubric"  # the one whose items have the columns below
@@ -147,6 +148,8 @@ def _entry(data: DataSet, text: bytes, where: str) -> Entry:
                 f"{where}: an item of the task {task!r}; only {TASK!r} can be exported, and tasks"
                 " aren't mixed"
             )
+        if reason := rubric.refusal(item):
+            raise ItemRefused(reason)
         return Entry(data, Line.model_validate(row), item)
     except (strict_json.JSONRefused, ItemRefused) as e:
         raise UserError(f"{where}: not an item: {e}") from None

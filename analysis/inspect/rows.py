@@ -3,7 +3,7 @@
 A data set is the folder that ``metaopt generate`` made, or a ``.jsonl`` file of such items.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from inner_agent.checks import bare_criteria, leaks, told_criteria
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.settings import Audit
+from inner_agent.tasks import rubric
 from metaopt.text import one_line
 
 SHOWN = 160  # characters of a question that a report may quote
@@ -29,7 +30,7 @@ class _Paper(BaseModel):
     sha256: str = ""
 
 
-class _Line(BaseModel):
+class Line(BaseModel):
     """What a line of ``items.jsonl`` has beside its item."""
 
     model_config = ConfigDict(strict=True)
@@ -109,11 +110,12 @@ def read_items(data: Path) -> Items:
     items of several formats, tasks or kinds (simulated or not); and where there are none.
     """
     path, rows = items_file(data), []
-    first: _Line | None = None
+    first: Line | None = None
     for where, value in lines(path, whole=data.is_dir()):
-        line, item = _checked(where, value)
+        line, item = checked(where, value)
         first = first or line
         _refuse_mixed(where, first, line)
+        refuse_unfit(where, item, rubric.refusal)
         rows.append(_row(line, item))
     if first is None:
         raise UserError(f"{path}: no item yet; go on with metaopt generate")
@@ -163,9 +165,10 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: not UTF-8 text at byte {e.start} of a part") from None
 
 
-def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
+def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
+    """A line of ``items.jsonl``, of any task.  Raises ``UserError`` for one of something else."""
     try:
-        line, item = _Line.model_validate(value), parse_item(value)
+        line, item = Line.model_validate(value), parse_item(value)
     except ValidationError as e:
         raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
     except ItemRefused as e:
@@ -175,7 +178,13 @@ def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
     return line, item
 
 
-def _refuse_mixed(where: str, first: _Line, line: _Line) -> None:
+def refuse_unfit(where: str, item: Item, refusal: Callable[[Item], str]) -> None:
+    """Raise ``UserError`` for an item that its task refuses."""
+    if reason := refusal(item):
+        raise UserError(f"{where}: {reason}; mend the item or leave it out")
+
+
+def _refuse_mixed(where: str, first: Line, line: Line) -> None:
     if line.task != first.task:
         raise UserError(
             f"{where}: task {line.task!r} among items of task {first.task!r}; inspect each alone"
@@ -189,7 +198,7 @@ def _text(context: str, question: str, answer: str) -> Text:
     return Text(shown, numbers(context), numbers(question), numbers(answer))
 
 
-def _row(line: _Line, item: Item) -> Row:
+def _row(line: Line, item: Item) -> Row:
     text = _text(item.context, item.question, item.reference_answer)
     shown = numbers(f"{item.context}\n{item.question}")
     return Row(

@@ -11,9 +11,9 @@ from typing import Any
 from analysis.web import loose
 from analysis.web.spans import Step, said
 from analysis.web.storyboard import Board
-from inner_agent import roles
 from inner_agent.items import Item, ItemRefused, parse_item
 from inner_agent.settings import InnerConfig
+from inner_agent.tasks.choice import task_of
 from inner_agent.trajectory import PAPER_MARK
 
 MOST_STEPS = 100  # in one section
@@ -142,9 +142,8 @@ def _evaluation(n: int, step: Step, config: InnerConfig | None) -> Exchange:
         score = loose.number(attempt.get("score"))
         told = "no score" if score is None else f"{score:.1%}"
         parts.append(Part("reply", f"{tier} solver, attempt {k}: {told}", answer))
-        if config and item:
-            parts.append(Part("prompt", f"prompt of the judge on attempt {k}",
-                              _judge(config, item, answer)))  # fmt: skip
+        if config and item and (asked := _judge(config, item, answer)):
+            parts.append(Part("prompt", f"prompt of the judge on attempt {k}", asked))
         lines = [
             f"{c}. {loose.text(v.get('score'))}: {loose.text(v.get('reason'))}"
             for c, v in enumerate(verdicts, start=1)
@@ -164,17 +163,15 @@ def _item(step: Step) -> Item | None:
 
 def _solver(config: InnerConfig, tier: str, item: Item) -> str:
     model = config.models["weak" if tier == "weak" else "strong"]
-    told = _as_text(roles.solver_messages(item, PAPER_MARK if model.paper else None))
+    told = _as_text(task_of(config).solver(item, PAPER_MARK if model.paper else None))
     if model.samples > 1:
         told += f"\n\n({model.samples} drafts were merged into one answer; drafts aren't kept)"
     return told
 
 
 def _judge(config: InnerConfig, item: Item, answer: str) -> str:
-    if config.models["judge"].judge_mode == "yes_no":
-        each = (roles.yes_no_messages(item, c, answer) for c in item.rubric)
-        return "\n\n".join(_as_text(messages) for messages in each)
-    return _as_text(roles.judge_messages(item, answer))
+    """What the judge was sent of an answer; ``""`` where code checked it."""
+    return "\n\n".join(map(_as_text, task_of(config).judged(item, answer)))
 
 
 def _as_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -14,7 +14,7 @@ from analysis.colours import ENDS
 from analysis.web import loose
 from analysis.web.spans import Span, Step, item_of, mark, said, same, spans
 from inner_agent import strict_json
-from inner_agent.criteria import Bound, Criteria, strong_bounds, weak_bounds
+from inner_agent.criteria import Bound, Rule
 from metaopt.text import several
 
 MEANT = {  # outcomes whose names (``ENDS``) don't say it all
@@ -233,14 +233,14 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    criteria: Criteria
+class _Wanted:
+    rule: Rule
     attempts: int
 
 
-def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
+def storyboard(trajectory: Any, rule: Rule, attempts: int) -> Board:
     """The board of a decoded trajectory.  ``attempts``: how many each solver was to have."""
-    read, rule = loose.table(trajectory), _Rule(criteria, attempts)
+    read, wanted = loose.table(trajectory), _Wanted(rule, attempts)
     steps, listed = loose.tables(read.get("steps")), loose.tables(read.get("rounds"))
     found = spans(steps, listed)
     final = _final(steps, listed, loose.table(read.get("result")))
@@ -249,13 +249,13 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
     named = set(map(mark, listed))
     strays = [group for key, group in groups.items() if key not in named]
     rounds = tuple(
-        _round(steps, round_, evaluated, span, rule, heard, n == final)
+        _round(steps, round_, evaluated, span, wanted, heard, n == final)
         for n, (round_, evaluated, span, heard) in enumerate(
             zip(listed, asked, found, told, strict=False)
         )
     )
     again = [s for s in steps if s.get("kind") == "fresh"]
-    fresh = _trial(again, again[-1].get("item"), rule) if again else None
+    fresh = _trial(again, again[-1].get("item"), wanted) if again else None
     audit = _audit(steps)
     result = loose.table(read.get("result"))
     paper = loose.table(read.get("paper"))
@@ -266,7 +266,7 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
         rounds=rounds,
         audit=audit,
         fresh=fresh,
-        strays=tuple(_stray(steps, group, rule) for group in strays[:MOST_STRAYS]),
+        strays=tuple(_stray(steps, group, wanted) for group in strays[:MOST_STRAYS]),
         more_strays=max(0, len(strays) - MOST_STRAYS),
         ending=_ending(result, rounds, audit, fresh),
         refused=_refusals(steps[found[-1].start :]),
@@ -278,11 +278,11 @@ def storyboard(trajectory: Any, criteria: Criteria, attempts: int) -> Board:
 
 def _round(
     steps: Sequence[Step], round_: Mapping[str, Any], evaluated: Sequence[Step], span: Span,
-    rule: _Rule, told: Told | None, final: bool,
+    wanted: _Wanted, told: Told | None, final: bool,
 ) -> Round:  # fmt: skip
-    trial = _trial(evaluated, round_, rule)
+    trial = _trial(evaluated, round_, wanted)
     if not evaluated:
-        trial = _recorded(round_, trial, rule)
+        trial = _recorded(round_, trial, wanted)
     outcome = loose.text(round_.get("outcome"))
     own = steps[span.start : span.stop]
     number = round_.get("round")
@@ -331,7 +331,7 @@ def _question(
     )
 
 
-def _trial(evaluated: Sequence[Step], item: Any, rule: _Rule) -> Trial:
+def _trial(evaluated: Sequence[Step], item: Any, wanted: _Wanted) -> Trial:
     """The last weak and the last strong phase of one item; a strong one is of the weak before."""
     weak = strong = None
     notes = []
@@ -343,21 +343,21 @@ def _trial(evaluated: Sequence[Step], item: Any, rule: _Rule) -> Trial:
             strong = step
         else:
             weak, strong = step, None
-    first = _phase("weak", weak, None, rule) if weak else None
-    second = _phase("strong", strong, first.average if first else None, rule) if strong else None
+    first = _phase("weak", weak, None, wanted) if weak else None
+    second = _phase("strong", strong, first.average if first else None, wanted) if strong else None
     verdicts = [v for step in (weak, strong) if step for v in _verdicts(step)]
     return Trial(first, second, _criteria(item, verdicts), tuple(notes))
 
 
-def _phase(tier: str, step: Step, weak_avg: float | None, rule: _Rule) -> Phase:
+def _phase(tier: str, step: Step, weak_avg: float | None, wanted: _Wanted) -> Phase:
     answers = [loose.text(a.get("answer")) for a in loose.tables(step.get("attempts"))]
     scores = [loose.number(a.get("score")) for a in loose.tables(step.get("attempts"))]
-    return _scored(tier, loose.text(step.get("status")), answers, scores, weak_avg, rule)
+    return _scored(tier, loose.text(step.get("status")), answers, scores, weak_avg, wanted)
 
 
 def _scored(
     tier: str, status: str, answers: Sequence[str], scores: Sequence[float | None],
-    weak_avg: float | None, rule: _Rule,
+    weak_avg: float | None, wanted: _Wanted,
 ) -> Phase:  # fmt: skip
     attempts = tuple(
         Attempt(f"{tier[0].upper()}{n}", tier, answer, score)
@@ -366,21 +366,21 @@ def _scored(
     known = [s for s in scores if s is not None]
     bounds: tuple[Bound, ...] = ()
     if known and tier == "weak":
-        bounds = weak_bounds(known, rule.attempts, rule.criteria)
+        bounds = wanted.rule.weak(known, wanted.attempts)
     elif known and weak_avg is not None:
-        bounds = strong_bounds(known, weak_avg, rule.attempts, rule.criteria)
-    spared = max(0, rule.attempts - len(attempts)) if attempts else 0
+        bounds = wanted.rule.strong(known, weak_avg, wanted.attempts)
+    spared = max(0, wanted.attempts - len(attempts)) if attempts else 0
     return Phase(tier, status, attempts, fmean(known) if known else None, spared, bounds)
 
 
-def _recorded(round_: Mapping[str, Any], trial: Trial, rule: _Rule) -> Trial:
+def _recorded(round_: Mapping[str, Any], trial: Trial, wanted: _Wanted) -> Trial:
     """A round of which no evaluation is kept, but scores are."""
     weak, strong = (
         [loose.number(s) for s in loose.rows(round_.get(tier))] for tier in ("weak", "strong")
     )
-    first = _scored("weak", "", [""] * len(weak), weak, None, rule) if weak else None
+    first = _scored("weak", "", [""] * len(weak), weak, None, wanted) if weak else None
     average = first.average if first else None
-    second = _scored("strong", "", [""] * len(strong), strong, average, rule) if strong else None
+    second = _scored("strong", "", [""] * len(strong), strong, average, wanted) if strong else None
     blank = [[] for _ in (*weak, *strong)]  # type: list[list[Verdict]]
     return Trial(first, second, _criteria(round_, blank), trial.notes)
 
@@ -470,10 +470,12 @@ def _evaluated(steps: Sequence[Step]) -> dict[Hashable, list[Step]]:
     return groups
 
 
-def _stray(steps: Sequence[Step], evaluated: Sequence[Step], rule: _Rule) -> tuple[Question, Trial]:
+def _stray(
+    steps: Sequence[Step], evaluated: Sequence[Step], wanted: _Wanted
+) -> tuple[Question, Trial]:
     """An evaluated item that no round names."""
     item = evaluated[0].get("item")
-    trial = _trial(evaluated, item, rule)
+    trial = _trial(evaluated, item, wanted)
     return _question(item_of(item), evaluated, steps, None, bool(trial.criteria)), trial
 
 
