@@ -12,7 +12,6 @@ from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
 from inner_agent import generate, strict_json
 from inner_agent.broker import ResultFile
-from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error
 from inner_agent.papers import Paper, file_name
@@ -143,8 +142,9 @@ def _final(path: Path, name: str, library: Library) -> DataSet:
 
 def _tried(path: Path) -> list[tuple[str, str]]:
     """Papers that are done, by id, with their sha256."""
-    with closing(read_database(path / "results.db", generate.FORMAT)) as db:
-        return db.execute("SELECT paper, sha256 FROM results ORDER BY paper").fetchall()
+    with closing(generate.read_results(path)) as db:
+        first = "SELECT paper, sha256 FROM slots WHERE number = 1 ORDER BY paper"
+        return db.execute(first).fetchall()
 
 
 def _final_items(folder: Path) -> Iterator[Item]:
