@@ -250,6 +250,45 @@ def inspect(
 
 
 @app.command()
+def dataquality(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA [DATA ...]", help="Folders made by generate, or .jsonl files of items."
+        ),
+    ],
+    config: Annotated[Path, typer.Option(help="A TOML config file: by it all are measured.")],
+    out: Annotated[Path, typer.Option(help="The measurement's folder.")],
+    items: Annotated[
+        str,
+        typer.Option(help="accepted, or final: what a paper's result.json names, accepted or not."),
+    ] = "accepted",
+    attempts: Annotated[
+        int | None, typer.Option(min=1, help="Of each solver on each item; the config's.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=2, help="Items of so many papers of each data set; all.")
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pairs to compare of every two data sets, at most; 100."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the papers and pairs that are drawn.")] = 0,
+    json: JsonOption = None,
+    plot: PlotOption = None,
+    override: SetOption = None,
+) -> None:
+    """Weak, strong and gap of data sets by fresh attempts, and which items are better, by pairs."""
+    from analysis.dataquality.command import Asked, measure_data
+    from metaopt.config import load_config
+
+    with told_how_to_go_on():
+        settings = load_config(config, override or ())
+        asked = Asked(items, attempts, sample, pairs, seed)
+        print(measure_data(data, settings, out, asked, json, plot))
+
+
+@app.command()
 def report(
     run: RunArg,
     out: Annotated[

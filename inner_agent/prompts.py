@@ -12,7 +12,8 @@ from pathlib import Path
 from string import Template
 
 _TAGS = re.compile(
-    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt)\s*>)",
+    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt|earlier|learnings"
+    r"|digest)\s*>)",
     re.IGNORECASE,
 )
 # Some servers read these in a message's text as the end of it and the start of another.

@@ -99,20 +99,25 @@ class Rollout:
 
 
 async def run_paper(
-    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool
+    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool, told: str = ""
 ) -> Rollout:
     """Run the harness in folder ``harness`` on one paper.
 
     ``sample`` names this draw: the same harness, paper and sample replay recorded replies.
     ``fresh``: evaluate the accepted item again with new attempts, so that many tries can't win
-    by luck.  Raises ``ProviderError`` or ``BudgetExhausted``; neither is a score.
+    by luck.  ``told`` stands at the end of each chat of the challenger (``Told.text``).  Raises
+    ``ProviderError`` or ``BudgetExhausted``; neither is a score.
     """
     started, in_flight = time.monotonic(), rig.gateway.in_flight
     sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
-    broker, fault, stderr = await _converse(rig, harness, paper, sample)
+    broker, fault, stderr = await _converse(rig, harness, paper, sample, told)
     evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
-    found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
+    found: tuple[Finding, ...] = ()
+    if final:
+        report = await audited(evaluator, final.item, f"{sample}/audit")
+        steps.audited(report)
+        found = report.findings
     passed, scored = final is not None and not found, final
     if final and passed and fresh and rig.config.score == "fresh":
         scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
@@ -139,7 +144,7 @@ async def run_paper(
 
 
 async def _converse(
-    rig: Rig, harness: Path, paper: PaperText, sample: str
+    rig: Rig, harness: Path, paper: PaperText, sample: str, told: str
 ) -> tuple[Broker, str, str]:
     """Run the child to its end: the record, the fault (``""`` if none), the tail of its stderr.
 
@@ -154,7 +159,7 @@ async def _converse(
     for tries_left in reversed(range(TRIES)):
         steps = Steps(paper.text)
         evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage)
+        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage, told)
         fault, status, stderr = await _one_child(rig, harness, paper, broker, tries_left)
         asked, killed = broker.asked, status in KILLED
         limits = limits.model_copy(update={"own_s": max(0.0, broker.own_s)})
@@ -195,9 +200,7 @@ async def _one_child(
     return fault, status, stderr
 
 
-async def _audit(
-    evaluator: Evaluator, item: Item, sample: str, steps: Steps
-) -> tuple[Finding, ...]:
+async def audited(evaluator: Evaluator, item: Item, sample: str) -> Report:
     """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
     unless the role never worked: then a wrong setting would measure as a bad harness.  So is an
     item that is too long to be audited: the harness wrote it, and must not stop a run with it."""
@@ -215,8 +218,7 @@ async def _audit(
         report = Report((Finding("unreadable", str(e)),), {})
     except RequestRejected as e:
         report = Report((Finding("unreadable", str(e)),), {})
-    steps.audited(report)
-    return report.findings
+    return report
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:

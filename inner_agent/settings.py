@@ -21,10 +21,11 @@ from inner_agent.simulator.parameters import SimulatorParameters
 
 Role = Literal[
     "main_agent", "challenger", "quality_verifier",
-    "weak", "strong", "judge", "auditor",
+    "weak", "strong", "judge", "auditor", "comparer",
     "analyzer", "implementer",
 ]  # fmt: skip
 HARNESS_ROLES: tuple[Role, ...] = ("main_agent", "challenger", "quality_verifier")
+# The comparer is asked by nothing but a measurement of data sets, and may be missing.
 INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge", "auditor")
 OUTER_TABLES = ("harness", "search")  # the outer loop's tables in the same file
 

@@ -29,6 +29,7 @@ RESUMABLE = (
     r"papers\.path",
     r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute)",
     r"endpoints\.[^.]+\.(timeout_s|max_retries|outage_s)",
+    r"models\.comparer\..*",  # no rollout asks it
 )
 
 

@@ -214,9 +214,9 @@ def no_trace(folder: Path) -> Iterator[None]:
         raise
 
 
-def refuse_other_folder(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` holds something else."""
-    if folder.is_dir() and not (folder / ARMS).exists():
+def refuse_other_folder(folder: Path, mark: str = ARMS) -> None:
+    """Raise ``UserError`` where ``folder`` holds something else than a measurement, by ``mark``."""
+    if folder.is_dir() and not (folder / mark).exists():
         if any(path.name not in ("lock", CACHE) for path in folder.iterdir()):
             raise UserError(f"{folder}: holds something else; give another --out")
     elif folder.exists() and not folder.is_dir():

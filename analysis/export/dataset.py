@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis import tasks
 from inner_agent import generate, strict_json
-from inner_agent.durable import read_database
+from inner_agent.checks import Key
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
-from inner_agent.papers import file_name
 from metaopt.config import RunConfig, read_config
 
 
@@ -92,7 +91,8 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each was done.
+    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
+    a paper, and which of its items.
 
     ``config`` may name a task module: it isn't loaded.
     """
@@ -101,7 +101,7 @@ class DataSet:
     config: RunConfig
     harness: HarnessOf
     papers: int
-    made: Mapping[str, str]
+    made: Mapping[Key, str]
 
     @property
     def compared(self) -> str:
@@ -133,10 +133,11 @@ def open_dataset(folder: Path) -> DataSet:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
     harness = _read(folder / "harness.json", HarnessOf)
-    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
-        rows = db.execute("SELECT paper, at FROM results ORDER BY paper").fetchall()
-    made = {paper: datetime.fromtimestamp(at, UTC).date().isoformat() for paper, at in rows}
-    return DataSet(folder, read_config(folder / "config.toml"), harness, len(rows), made)
+    with closing(generate.read_results(folder)) as db:
+        rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
+    made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
+    papers = len({paper for paper, _ in made})
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
@@ -185,10 +186,8 @@ def attempts_of(entry: Entry) -> Attempts:
 
     Raises ``UserError`` for a file of them that can't be read.
     """
-    paper = entry.data.folder / "papers" / file_name(entry.line.paper.id)
-    if entry.line.number > 1:
-        paper /= f"item-{entry.line.number}"
-    folder = paper / "eval_attempts" / entry.item.sha256[:12]
+    slot = generate.slot_folder(entry.data.folder, entry.line.paper.id, entry.line.number)
+    folder = slot / "eval_attempts" / entry.item.sha256[:12]
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*-*-*.json"), key=_number):
         found[path.stem.partition("-")[2]] = path  # the last of each kind and phase counts

@@ -205,7 +205,7 @@ def _typed(entry: Entry, _: Place) -> Row:
         "attempts": _records(found),
         "harness_commit": line.harness.commit,
         "harness_tree": line.harness.tree,
-        "made": entry.data.made.get(line.paper.id, ""),
+        "made": entry.data.made.get((line.paper.id, line.number), ""),
     }
 
 

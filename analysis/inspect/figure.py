@@ -40,7 +40,7 @@ def figure_of(found: Inspection) -> Figure:
     _of_task(panels[3], found)
     _labels(panels[4], found.types, "question type")
     if found.corpus:
-        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.papers)
+        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.rollouts)
     else:
         _labels(panels[5], found.skills, "reasoning skill")
     for axes in panels:

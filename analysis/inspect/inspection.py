@@ -1,5 +1,6 @@
 """A data set looked at as a whole: everything that the report, the figure and the rules tell."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def inspect(data: Path, against: Path | None = None) -> Inspection:
     items = read_items(data)
     rows = items.rows
     questions, contexts = [r.text.question for r in rows], [r.text.context for r in rows]
-    same, papers = repeats(questions), {row.paper for row in rows}
+    same, papers = repeats(questions), Counter(row.paper for row in rows)
     weak, strong = tuple(row.weak for row in rows), tuple(row.strong for row in rows)
     gap, rounds = tuple(row.gap for row in rows), tuple(row.rounds for row in rows)
     shown = [[rows[k].text.shown for k in cluster[:EXAMPLES]] for cluster in same.clusters]

@@ -68,7 +68,8 @@ def _corpus(c: Corpus) -> str:
 def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     low, high = c.interval
     left_out = f"; {c.passed - c.kept} more passed and repeat a question" * (c.passed > c.kept)
-    yield "papers done", f"{c.papers:,}"
+    several_each = f", in {c.rollouts:,} rollouts" if c.rollouts > c.papers else ""
+    yield "papers done", f"{c.papers:,}{several_each}"
     yield "with an item", f"{c.kept:,} ({c.coverage:.1%} [{low:.0%} to {high:.0%}]){left_out}"
     yield "rollouts by end", _counts(ends(c))
     yield "rounds by end", _counts({_OUTCOMES.get(name, name): n for name, n in c.outcomes.items()})
@@ -77,7 +78,9 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     if c.rounds_failed:
         yield "rounds, others", _spread(c.rounds_failed)
     each = (
-        f"; {amount(c.calls / c.kept)} calls, {dollars(c.usd / c.kept)} an item" if c.kept else ""
+        f"; {amount(c.calls / c.items)} calls, {dollars(c.usd / c.items)} an item"
+        if c.items
+        else ""
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
     if not c.topics:

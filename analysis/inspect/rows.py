@@ -3,8 +3,9 @@
 A data set is the folder that ``metaopt generate`` made, or a ``.jsonl`` file of such items.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ class _Paper(BaseModel):
     sha256: str = ""
 
 
-class _Line(BaseModel):
+class Line(BaseModel):
     """What a line of ``items.jsonl`` has beside its item."""
 
     model_config = ConfigDict(strict=True)
@@ -129,12 +130,12 @@ def read_items(data: Path) -> Items:
     items of several formats, tasks or kinds (simulated or not); and where there are none.
     """
     path, rows = items_file(data), []
-    first: tuple[_Line, Item] | None = None
+    first: tuple[Line, Item] | None = None
     for where, value in lines(path, whole=data.is_dir()):
-        checked = _checked(where, value)
-        first = first or checked
-        _refuse(where, first, checked)
-        rows.append(_row(*checked))
+        this = checked(where, value)
+        first = first or this
+        _refuse(where, first, this)
+        rows.append(_row(*this))
     if first is None:
         raise UserError(f"{path}: no item yet; go on with metaopt generate")
     return Items(data.resolve().name, first[0].task, first[0].simulated, tuple(rows))
@@ -183,9 +184,10 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: not UTF-8 text at byte {e.start} of a part") from None
 
 
-def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
+def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
+    """A line of ``items.jsonl``, of any task.  Raises ``UserError`` for one of something else."""
     try:
-        line, item = _Line.model_validate(value), parse_item(value)
+        line, item = Line.model_validate(value), parse_item(value)
     except ValidationError as e:
         raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
     except ItemRefused as e:
@@ -195,12 +197,17 @@ def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
     return line, item
 
 
-def _refuse(where: str, first: tuple[_Line, Item], this: tuple[_Line, Item]) -> None:
+def refuse_unfit(where: str, item: Item, refusal: Callable[[Item], str]) -> None:
+    """Raise ``UserError`` for an item that its task refuses."""
+    if reason := refusal(item):
+        raise UserError(f"{where}: {reason}; mend the item or leave it out")
+
+
+def _refuse(where: str, first: tuple[Line, Item], this: tuple[Line, Item]) -> None:
     line, item = this
     if reason := tasks.mixed(*((o.task, bool(i.rubric)) for o, i in (first, this))):
         raise UserError(f"{where}: {reason}; inspect each alone")
-    if reason := tasks.refusal(line.task, item, line.review):
-        raise UserError(f"{where}: {reason}; mend the item or leave it out")
+    refuse_unfit(where, item, partial(tasks.refusal, line.task, review=line.review))
     if line.simulated != first[0].simulated:
         raise UserError(f"{where}: simulated items among others; inspect each alone")
 
@@ -210,7 +217,7 @@ def _text(context: str, question: str, answer: str) -> Text:
     return Text(shown, numbers(context), numbers(question), numbers(answer))
 
 
-def _row(line: _Line, item: Item) -> Row:
+def _row(line: Line, item: Item) -> Row:
     text = _text(item.context, item.question, item.reference_answer)
     shown = numbers(f"{item.context}\n{item.question}")
     return Row(

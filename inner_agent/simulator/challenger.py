@@ -1,13 +1,14 @@
 """The challenger: draws a question from the paper's own sentences.
 
 What it draws, how much of it leaks into the context, and how well-formed the rubric is depends on
-the directives in its prompt (``lexicon``), on what became of earlier questions, and on chance.
+the directives in its prompt and in learnings from earlier batches (``lexicon``), on what became of
+earlier questions, on those that are taken, and on chance.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from inner_agent.simulator.chains import Chain, draw_chain
 from inner_agent.simulator.lexicon import directives
 from inner_agent.simulator.parameters import Habit, SimulatorParameters
 from inner_agent.simulator.reading import Paper, Sentence, read_paper, stems, trace
-from inner_agent.simulator.wire import last_user, say, split_paper
+from inner_agent.simulator.wire import last_user, say, split_paper, split_told
 
 _HEADINGS = {
     "easy": "TOO EASY",
@@ -42,6 +43,8 @@ class Past:
     quality: int
     invalid: int
     text: str
+    taken: str = ""
+    """The questions that the paper has given already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,11 @@ class Plan:
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     """One item as JSON, in one of the wrappings that models put around it."""
     text, rest = split_paper(last_user(request.messages))
+    rest, taken, learned = split_told(rest)
     prompt, past = _past(rest)
-    told = directives(prompt, "challenger") | directives(_advice(rest), "challenger")
+    past = replace(past, taken=taken)
+    said = (prompt, _advice(rest), learned)
+    told = frozenset[str]().union(*(directives(one, "challenger") for one in said))
     item = write(text, told, past, rng, p, typed=request.schema is not None)
     return wrapped(item, rng, p, typed=request.schema is not None)
 
@@ -72,7 +78,8 @@ def write(
 ) -> dict[str, Any]:
     """An item from a paper's text; ``typed``: the request's schema rules out weights as strings."""
     plan = _plan(told, past, rng, p)
-    item = _item(read_paper(text), plan, frozenset(stems(past.text)), rng)
+    avoid = stems(past.text) | stems(past.taken)
+    item = _item(read_paper(text), plan, avoid, rng, past.taken)
     _weigh(item["rubric"], plan, rng, typed=typed)
     return item
 
@@ -92,7 +99,7 @@ def _past(rest: str) -> tuple[str, Past]:
     prompt, found, text = rest.partition(_ADVICE)[0].rpartition("\nREFINEMENT")
     if not found:
         return text, Past(0, 0, 0, 0, "")
-    counts = dict.fromkeys(_HEADINGS, 0)
+    counts: dict[str, Any] = dict.fromkeys(_HEADINGS, 0)
     for block in text.split("\n\n"):
         heading = block.partition("\n")[0]
         kind = next((k for k, words in _HEADINGS.items() if words in heading), None)
@@ -147,19 +154,23 @@ def _depth(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters
     return max(1, min(9, round(rng.gauss(mean, spread))))
 
 
-def _item(paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random) -> dict[str, Any]:
+def _item(
+    paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random, taken: str = ""
+) -> dict[str, Any]:
     """An item of the planned kind, or a generic one where the paper does not yield it."""
     made = _number_item(paper, rng) if plan.kind == "number" else None
     chain = draw_chain(paper, plan.depth, avoid, rng) if plan.kind == "chain" else None
     if chain:
         made = _chain_item(paper, chain, plan, rng)
-    return made or _generic_item(paper, rng)
+    return made or _generic_item(paper, taken, rng)
 
 
-def _generic_item(paper: Paper, rng: Random) -> dict[str, Any]:
-    """A question for any paper, with the paper's opening as its context."""
+def _generic_item(paper: Paper, taken: str, rng: Random) -> dict[str, Any]:
+    """A question for any paper, and one that is not taken as long as there is one, with the paper's
+    opening as its context."""
     opening = [s.text for s in paper.prose[:4]] or ["Little is known of the work."]
-    kind, question = rng.choice(phrases.GENERIC_QUESTIONS)
+    left = [one for one in phrases.GENERIC_QUESTIONS if one[1] not in taken]
+    kind, question = rng.choice(left or phrases.GENERIC_QUESTIONS)
     criteria = rng.sample(phrases.GENERIC_CRITERIA, rng.randint(6, 8))
     named = sorted(paper.where, key=lambda w: -len(paper.where[w]))[:8]
     rubric = _rubric(criteria)

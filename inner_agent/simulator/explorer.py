@@ -16,7 +16,7 @@ from inner_agent.simulator import challenger
 from inner_agent.simulator.lexicon import directives
 from inner_agent.simulator.parameters import SimulatorParameters
 from inner_agent.simulator.reading import read_paper, split
-from inner_agent.simulator.wire import call, content, find_object, tool_calls
+from inner_agent.simulator.wire import call, content, find_object, split_told, tool_calls
 
 _TOOLS = ("list_sections", "read_section", "search_paper", "check_quote")
 _READ, _SEARCHED, _QUOTED = 3, 2, 4  # sections, words, quotes; chosen, not measured
@@ -58,11 +58,14 @@ def _proposal(
 
     The draft is drawn anew for each proposal, and is the same before and after the check.
     """
-    prompt, *complaints = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
-    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints))
+    users = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
+    users[-1], taken, learned = split_told(users[-1])
+    prompt, *complaints = users
+    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints), taken)
+    told = directives(prompt, "challenger") | directives(learned, "challenger")
     typed = request.schema is not None
     draft = Random(f"{_first_id(request.messages)}/{len(complaints)}")
-    item = challenger.write(text, directives(prompt, "challenger"), past, draft, p, typed=typed)
+    item = challenger.write(text, told, past, draft, p, typed=typed)
     quotes = _quotes(item, text)
     if checks:
         found = {str(s.arguments.get("quote")): s.result.get("found") for s in steps}

@@ -110,6 +110,10 @@ class SimulatorParameters(BaseModel):
     auditor_slip: Chance = 0.005
     """Each of its six answers that is the wrong way round."""
 
+    # Comparer.
+    comparer_first: Chance = 0.1
+    """Comparisons in which it takes the item that is shown first, whatever they say."""
+
     # Main agent.
     gives_up: Chance = 0.3
     """It gives up after a failed round, from the third on."""

@@ -5,6 +5,7 @@ A module is trusted: it runs beside the provider's keys, not in the jail.
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -30,7 +31,12 @@ def task_of(config: InnerConfig) -> Task:
     if name in TASKS:
         return TASKS[name](config)
     make, digest = _module(Path(name))
-    task = make(config)
+    try:
+        task = make(config)
+    except UserError as e:
+        raise UserError(f"{name}: {e}") from None
+    except Exception as e:  # whatever the user's own code raises
+        raise UserError(f"{name}: make(config): {_one_line(e)}") from None
     if not isinstance(task, Task):
         raise UserError(f"{name}: make(config) must return a Task, not {type(task).__name__}")
     return replace(task, sources={**task.sources, Path(name).name: digest})
@@ -53,11 +59,16 @@ def _module(path: Path) -> tuple[Make, str]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and pydantic look names up
     try:
         spec.loader.exec_module(module)
-    except Exception as e:  # whatever the user's own code raises
-        raise UserError(f"{path}: {type(e).__name__}: {e}") from None
+    except (Exception, SystemExit) as e:  # whatever the user's own code raises
+        raise UserError(f"{path}: {_one_line(e)}") from None
     make = getattr(module, "make", None)
     if not callable(make):
         raise UserError(f"{path}: no function make(config); docs/tasks.md shows how to write one")
     return make, digest
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
