@@ -363,7 +363,8 @@ def read_results(folder: Path) -> sqlite3.Connection:
     db = read_database(folder / "results.db", *READABLE)
     old = db.execute("PRAGMA user_version").fetchone() == (READABLE[0],)
     number = "1 AS number" if old else "number"
-    db.execute(f"CREATE TEMP VIEW slots AS SELECT paper, {number}, data, item, at FROM results")
+    columns = f"paper, {number}, sha256, data, item, at"
+    db.execute(f"CREATE TEMP VIEW slots AS SELECT {columns} FROM results")
     return db
 
 

@@ -132,13 +132,19 @@ class RunConfig(InnerConfig):
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a config file and apply ``key.path=value`` overrides.  Raises ``UserError``."""
+    config = read_config(path, overrides)
+    task_of(config)  # one of the user's own says now what is wrong with it
+    return config
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """As ``load_config``, without looking for a task of the user's own: of a run or a data set from
+    elsewhere, its module may be gone, and isn't to be run."""
     data = read_toml(path)
     for text in overrides:
         _override(data, text)
     _resolve_paths(data, path.parent)
-    config = validate(RunConfig, data, str(path))
-    task_of(config)  # one of the user's own says now what is wrong with it
-    return config
+    return validate(RunConfig, data, str(path))
 
 
 def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
