@@ -2,6 +2,7 @@
 
 import pytest
 
+from inner_agent.tasks.verifiable import ANSWER_CHARS
 from inner_agent.tasks.verifiable.answers import (
     agreements,
     final_answer,
@@ -111,3 +112,10 @@ def test_no_expression_runs_on(endless: str) -> None:
     for agree in agreements(0.001).values():
         assert agree(endless, "x + 1") is False
         assert agree("x + 1", endless) is False
+
+
+@pytest.mark.parametrize("piece", ["\n", " \n", "**\n", "> ", "answer ", "Answer:\n", "\\boxed{"])
+def test_no_text_is_read_over_and_over(piece: str) -> None:
+    """As long as an item's field may be: it comes back at once, and not after minutes."""
+    said = final_answer((piece * 40_000)[:40_000])
+    assert said in ("", "Answer:") or len(said) > ANSWER_CHARS

@@ -4,7 +4,6 @@ An item is one of task ``verifiable``, with a whole program in its context.  Nob
 for what the program prints, neither the challenger's nor a model's: it is run, in the jail.
 """
 
-import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from inner_agent.tasks.task import Task
 from inner_agent.tasks.verifiable.answers import final_answer
 
 HERE = Path(__file__).parent
-PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def make(config: InnerConfig) -> Task:
@@ -50,17 +48,24 @@ def _limits(config: InnerConfig) -> Limits:
 
 def refusal(item: Item) -> str:
     """What can be seen without running anything."""
-    programs = PROGRAM.findall(item.context)
-    if len(programs) != 1:
+    program = program_of(item)
+    if not program:
         return "context: must hold one program, between a line ```python and a line ```"
-    if programs[0] not in prompts.block("context", item.context):
+    if program not in prompts.block("context", item.context):
         return "context: the program holds a tag or a character that solvers aren't shown as it is"
     return verifiable.refusal(item)
 
 
+def program_of(item: Item) -> str:
+    """The program in the one block of an item's context, or ``""``."""
+    before, _, rest = item.context.partition("```python\n")
+    program, end, after = rest.partition("\n```")
+    return f"{program}\n" if end and "```" not in before + after else ""
+
+
 async def examine(item: Item, limits: Limits) -> str:
     """Run the item's program, twice, and compare what it prints with the reference answer."""
-    program = PROGRAM.findall(item.context)[0]
+    program = program_of(item)
     ran = await run_program(program, limits)
     if ran.fault:
         return f"context: the program can't be used, for {ran.fault}"

@@ -16,8 +16,9 @@ from typing import Any
 
 Agree = Callable[[str, str], bool]
 
+# Within a line: across lines a text of many empty ones would be read over and over.
 _MARK = re.compile(
-    r"^[\s*_#>-]*(?:the )?(?:final )?answer\b[\s*_]*(?:is|:|=)[\s*_:]*(.*)$", re.I | re.M
+    r"^[ \t*_#>-]*(?:the )?(?:final )?answer\b[ \t*_]*(?:is|:|=)[ \t*_:]*(.*)$", re.I | re.M
 )
 _BOXED = re.compile(r"\\boxed\s*\{")
 _ENDS = " \t*_`.,;:!?$\"'"
