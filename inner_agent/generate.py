@@ -73,6 +73,7 @@ class Tally:
     repeated: int = 0  # passed, but with a question that another item has as well
     reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)  # where no item could be evaluated
     done_by: Counter[int] = field(default_factory=Counter)
     passed_by: Counter[int] = field(default_factory=Counter)
 
@@ -84,6 +85,8 @@ class Tally:
         self.passed_by[slot.number] += result.passed
         self.reasons[result.reason] += 1
         self.outcomes.update(result.outcomes)
+        if result.reason == "not_accepted" and result.detail:
+            self.refusals[result.detail] += 1
 
 
 @dataclass(frozen=True, slots=True)

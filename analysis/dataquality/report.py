@@ -25,7 +25,9 @@ NO_COMPARER = "quality isn't judged by pairs: the config has no models.comparer,
 def as_text(found: Quality) -> str:
     """The verdicts, then the tables, then what they mean."""
     lines = [SIMULATED] if found.simulated else []
-    lines += [_what(found), "", *_verdicts(found)]
+    lines.append(_what(found))
+    if verdicts := _verdicts(found):
+        lines += ["", *verdicts]
     for table in _tables(found):
         lines += ["", render(_grid(table))]
     return "\n".join([*lines, "", *(line for note in _notes(found) for line in fold(note))])
@@ -34,8 +36,8 @@ def as_text(found: Quality) -> str:
 def as_markdown(found: Quality) -> str:
     """The same as a page."""
     head: list[Block] = [SIMULATED] if found.simulated else []
-    head += [_what(found), Bullets(tuple(_verdicts(found)))]
-    blocks = [*head, *_tables(found), Bullets(tuple(_notes(found)))]
+    verdicts: list[Block] = [Bullets(said)] if (said := _verdicts(found)) else []
+    blocks = [*head, _what(found), *verdicts, *_tables(found), Bullets(list(_notes(found)))]
     return markdown([Section("Data sets judged alike", blocks)])
 
 
@@ -192,7 +194,7 @@ def _notes(found: Quality) -> Iterator[str]:
         )
     if found.preferences:
         yield from _pair_notes(found)
-    else:
+    elif found.differences:
         yield NO_COMPARER
     if found.kind == "accepted":
         yield "papers on which a method had nothing accepted count in no mean of that method"

@@ -31,7 +31,7 @@ def inspect_data(
         if target:
             check_target(target, suffixes)
     found = inspect(data, against)
-    checked = check(rules, metrics(found))
+    checked = check(rules, metrics(found), found.task)
     if json:
         write_text(json, as_json(found, checked))
     if plot:

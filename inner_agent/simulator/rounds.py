@@ -5,16 +5,17 @@ from typing import Any
 
 _ROUND = re.compile(r"^## Round (\d+) (\w+)", re.MULTILINE)
 _FIELD = re.compile(r"^(question|context|rubric|feedback):\n((?:>.*\n?)+)", re.MULTILINE)
+_VERDICT = re.compile(r"^>   suggestion: (.*)$", re.MULTILINE)
 _CRITERION = re.compile(r"^\(weight (.+?)\) (.*)$", re.MULTILINE)
 
 
 def rounds_in(text: str) -> list[tuple[int, str, dict[str, Any]]]:
-    """Number, outcome and fields of each round."""
+    """Number, outcome and fields of each round; ``verdict``: what a reader of all attempts says."""
     marks = list(_ROUND.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return [
         (int(mark[1]), mark[2], _fields(text[mark.end() : end]))
-        for mark, end in zip(marks, ends, strict=True)
+        for mark, end in zip(marks, ends, strict=False)  # without a round there is an end to none
     ]
 
 
@@ -26,6 +27,8 @@ def _fields(text: str) -> dict[str, Any]:
         {"criterion": m[2], "weight": _number(m[1])}
         for m in _CRITERION.finditer(fields.get("rubric", ""))
     ]
+    if verdict := _VERDICT.search(text):
+        fields["verdict"] = verdict[1]
     return fields
 
 
