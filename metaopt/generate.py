@@ -2,8 +2,7 @@
 
 The folder also holds ``config.toml`` (what the items are a function of), ``harness.json`` (which
 harness made them), ``plan.json`` (several items a paper, batches), ``trusted.json`` (hashes of the
-trusted prompts and of the task), ``calls.db``, and ``cache/``,
-which can be deleted.
+trusted prompts and of the task), ``calls.db``, and ``cache/``, which can be deleted.
 """
 
 import json
@@ -12,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
@@ -21,6 +22,7 @@ from inner_agent.intake import Intake, Slot, slots_of
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
 from inner_agent.tasks.choice import other_texts, trusted
+from inner_agent.told import PROMPTS
 from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of, remove_caches
@@ -169,7 +171,7 @@ def _freeze(folder: Path, origin: Origin, wanted: Wanted, config: RunConfig) -> 
     and the hashes of the trusted prompts and of the task."""
     _refuse_other_harness(folder, origin)
     _refuse_other_texts(folder, config)
-    plan = {"items_per_paper": wanted.items_per_paper, "batch": wanted.batch}
+    plan = _plan(wanted)
     if plan != _refuse_other_plan(folder, wanted):
         write_json(folder / PLAN, plan)
     if not (folder / HARNESS).exists():
@@ -198,12 +200,18 @@ def _refuse_other_texts(folder: Path, config: RunConfig) -> None:
             )
 
 
-def _refuse_other_plan(folder: Path, wanted: Wanted) -> dict[str, int | None]:
+def _plan(wanted: Wanted) -> dict[str, Any]:
+    """What items are told of each other depends on it."""
+    told = prompts.hashes(PROMPTS)
+    return {"items_per_paper": wanted.items_per_paper, "batch": wanted.batch, "prompts": told}
+
+
+def _refuse_other_plan(folder: Path, wanted: Wanted) -> dict[str, Any]:
     """The plan that the folder was begun with.
 
     More items a paper only add to it; in other batches items would have been told other things.
     """
-    path, begun = folder / PLAN, {"items_per_paper": 1, "batch": None}
+    path, begun = folder / PLAN, _plan(Wanted())
     if path.exists():
         begun = json.loads(path.read_text(encoding="utf-8"))
     if not (folder / HARNESS).exists():
@@ -211,10 +219,16 @@ def _refuse_other_plan(folder: Path, wanted: Wanted) -> dict[str, int | None]:
     if (batch := begun["batch"]) != wanted.batch:
         said = f"with --batch {batch}" if batch else "without --batch"
         raise UserError(f"{folder}: begun {said}; go on so, or give another --out")
-    if wanted.items_per_paper < (least := begun["items_per_paper"] or 1):
+    if wanted.items_per_paper < (least := begun["items_per_paper"]):
         raise UserError(
             f"{folder}: begun with --items-per-paper {least}; give that or more, or another --out"
         )
+    for name, text in _plan(wanted)["prompts"].items():
+        if begun["prompts"].get(name) != text:
+            raise UserError(
+                f"{folder}: begun with another text of {PROMPTS.name}/{name}.md; restore it, or"
+                " give another --out"
+            )
     return begun
 
 

@@ -533,6 +533,10 @@ def test_other_batches_than_those_recorded_are_refused(
     assert "begun with --batch 4" in refused(*SEVERAL)
     assert "begun with --batch 4" in refused(*SEVERAL, "--batch", "9")
     assert "was made in another batch" in refused(*BATCHED, "--max-papers", str(PAPERS - 1))
+    plan = (out / "plan.json").read_text("utf-8")
+    (out / "plan.json").write_text(plan.replace('"earlier": "', '"earlier": "0'))
+    assert "begun with another text of generate/earlier.md" in refused()
+    (out / "plan.json").write_text(plan)
     note, trajectory = (
         out / "learnings/batch-0002.json",
         next((out / "papers").glob("*/traj*.json")),
