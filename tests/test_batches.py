@@ -404,6 +404,10 @@ def test_an_analyzer_that_says_nothing_usable_stops_nothing(
         return reply(*given) if next(said) == "learned" else Reply("I have no idea.")
 
     monkeypatch.setattr(learner, "reply", now_and_then)
+    assert generate(out, *given, "--set", "budget.roles.analyzer.calls=0") == 3
+    assert "budget.roles.analyzer.calls" in capsys.readouterr().err
+    assert len(rows(out)) == 2
+    assert not (out / "learnings").exists()
     assert generate(out, *given) == 0
     told = capsys.readouterr().err
     assert "SIMULATED  batch 2: the analyzer gave no learnings that can be used (" in told
