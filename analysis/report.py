@@ -166,7 +166,11 @@ def _accepted(config: RunConfig) -> str:
         return f"{hard}, {each}: {_thresholds(config.criteria)}"
     if config.task.name == "verifiable":
         rule = task_of(config).rule
-        how = "by the judge" if config.task.answer == "verifier" else f"as {config.task.answer}"
+        how = (
+            "by the judge"
+            if config.task.answer == "verifier"
+            else f"by code ({config.task.answer})"
+        )
         return (
             f"with one right answer {hard}: {rule.weak_text}, and {rule.strong_text}; final answers"
             f" are compared with the reference {how}"

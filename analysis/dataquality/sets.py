@@ -83,7 +83,7 @@ def _name(path: Path, others: Sequence[Path]) -> str:
     """What a data set is called: its folder, with the one above where two are the same."""
     place = path.resolve()
     alike = sum(other.resolve().stem == place.stem for other in others)
-    return place.stem if alike == 1 else f"{place.parent.name}/{place.stem}"
+    return place.stem if alike == 1 else f"{place.parent.name}/{place.name}"
 
 
 def _accepted(path: Path, name: str, library: Library) -> DataSet:

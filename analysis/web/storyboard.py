@@ -244,12 +244,13 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    rule: Rule
+    rule: Rule | None
     attempts: int
 
 
-def storyboard(trajectory: Any, rule: Rule, attempts: int) -> Board:
-    """The board of a decoded trajectory.  ``attempts``: how many each solver was to have."""
+def storyboard(trajectory: Any, rule: Rule | None, attempts: int) -> Board:
+    """The board of a decoded trajectory.  ``attempts``: how many each solver was to have; without a
+    ``rule`` no bounds are shown."""
     read, wanted = loose.table(trajectory), _Wanted(rule, attempts)
     steps, listed = loose.tables(read.get("steps")), loose.tables(read.get("rounds"))
     found = spans(steps, listed)
@@ -377,9 +378,9 @@ def _scored(
     )
     known = [s for s in scores if s is not None]
     bounds: tuple[Bound, ...] = ()
-    if known and tier == "weak":
+    if wanted.rule and known and tier == "weak":
         bounds = wanted.rule.weak(known, wanted.attempts)
-    elif known and weak_avg is not None:
+    elif wanted.rule and known and weak_avg is not None:
         bounds = wanted.rule.strong(known, weak_avg, wanted.attempts)
     spared = max(0, wanted.attempts - len(attempts)) if attempts else 0
     return Phase(tier, status, attempts, fmean(known) if known else None, spared, bounds)

@@ -138,7 +138,7 @@ def _rounds(paper: str, text: str) -> list[Seen]:
     """The failed rounds in a trajectory's text, each with the mode that it shows."""
     rounds, seen = rounds_in(text), []
     for number, outcome, fields in rounds:
-        mode, graded = blame(outcome, fields), bool(fields["rubric"])
+        mode, graded = blame(outcome, fields), fields.get("rubric") != []
         if not graded and outcome == "accepted" and _FALLEN.search(text):
             mode = next(iter(faults(fields)), None)
         if mode:

@@ -46,7 +46,7 @@ def _faults(digest: str, rng: Random, p: SimulatorParameters) -> Iterator[str]:
     counts = Counter(mode for mode in blamed if mode and _directed(mode))
     ranked = [mode for mode, _ in counts.most_common(_MODES_NAMED)]
     if rng.random() < p.misdiagnosis:
-        graded = not rounds or any(fields["rubric"] for *_, fields in rounds)
+        graded = all(fields.get("rubric") != [] for *_, fields in rounds)
         known = OF_RUBRICS if graded else OF_ANSWERS
         ranked = [rng.choice([mode for mode in known if _directed(mode)]), *ranked[1:]]
     for mode in dict.fromkeys(ranked):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from inner_agent.simulator.lexicon import Agent
-from inner_agent.simulator.phrases import asks
 from inner_agent.simulator.verifier import faults, leaks, lopsided
 from inner_agent.simulator.wire import terms
 
@@ -111,11 +110,13 @@ def blame(outcome: str, round_: dict[str, Any]) -> str | None:
     context, question = str(round_.get("context", "")), str(round_.get("question", ""))
     rubric: list[dict[str, Any]] = round_.get("rubric") or []
     if outcome == "too_easy":
+        if faults(round_)[:1] == ["guessable"]:
+            return "guessable"
         return _too_easy(context, question, rubric)
     if outcome == "unsuitable":
         return _unsuitable(round_, rubric)
     if outcome == "invalid_item":
-        return "malformed" if rubric else "unmarked"
+        return "unmarked" if round_.get("rubric") == [] else "malformed"
     if outcome == "failed_quality_check":
         found = faults(round_)
         return found[0].replace("shape", "heavy") if found else "alarm"
@@ -136,8 +137,6 @@ def _too_easy(context: str, question: str, rubric: list[dict[str, Any]]) -> str:
         return "generic"
     if leaks(context, question):
         return "leak"
-    if not rubric and asks(question) == "yes_no":
-        return "guessable"
     if lopsided([c.get("weight") for c in rubric if _weight(c) > 0]):
         return "heavy"
     general = sum(_weight(c) for c in rubric if not terms(str(c.get("criterion", ""))))

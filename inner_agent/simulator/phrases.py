@@ -124,4 +124,5 @@ FEEDBACK = {
     "open": "The question is open: several answers could be defended.",
     "alarm": "The question is not clearly worded.",
     "fine": "The item is sound: context, rubric and question fit together.",
+    "checked": "The item is sound: context, question and final answer fit together.",
 }

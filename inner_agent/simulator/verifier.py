@@ -31,7 +31,8 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
         fault = "alarm"
     if lenient and fault is not None and rng.random() < 0.9:
         fault = None
-    verdict = {"passed": fault is None, "feedback": FEEDBACK[fault or "fine"]}
+    fine = "checked" if item.get("rubric") == [] else "fine"
+    verdict = {"passed": fault is None, "feedback": FEEDBACK[fault or fine]}
     return say(json.dumps(verdict))
 
 
@@ -56,7 +57,7 @@ def faults(item: dict[str, Any]) -> list[str]:
     figures = {f for c in criteria for f in _FIGURE.findall(str(c.get("criterion", "")))}
     if figures - set(_FIGURE.findall(context)):
         found.append("number")
-    return found if criteria else [*found, *_unfit(question)]
+    return [*found, *_unfit(question)] if rubric == [] else found
 
 
 def _unfit(question: str) -> list[str]:

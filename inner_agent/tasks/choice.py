@@ -43,6 +43,12 @@ def task_of(config: InnerConfig) -> Task:
     return replace(task, sources={**task.sources, Path(name).name: digest})
 
 
+def built_in(config: InnerConfig) -> Task | None:
+    """The task if it is one of metaopt's own: to look at a run must not run a file that its config
+    names, for the run may be somebody else's."""
+    return task_of(config) if config.task.name in TASKS else None
+
+
 def trusted(config: InnerConfig) -> dict[str, str]:
     """sha256 of each prompt of the trusted roles and of what the task is made of, by name: part of
     what a run's numbers depend on."""

@@ -34,7 +34,6 @@ def make(config: InnerConfig) -> Task:
         examine=lambda item: examine(item, limits),
         solver=partial(roles.solver_messages, folder=HERE),
         grade=partial(verifiable.check, same_line),
-        judged=lambda item, answer: [],
         auditor=prompts.load("auditor", HERE),
         sources={f"code/{p.stem}": prompts.load(p.stem, HERE).sha256 for p in HERE.glob("*.md")},
     )
