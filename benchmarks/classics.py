@@ -29,6 +29,7 @@ from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused
 from inner_agent.papers import PaperText
 from inner_agent.run_paper import Rig, Rollout, run_paper
+from inner_agent.settings import InnerConfig
 from metaopt.classics import PREFIX, classics
 from metaopt.config import Harness
 from metaopt.dataquality import try_item
@@ -85,10 +86,11 @@ async def handed_in(rig: Rig, paper: PaperText, item: Item, sample: str) -> Hand
     return Handed(item.question, fmean(found.weak), fmean(found.strong), not found.findings)
 
 
-async def play(folder: Path, papers: Sequence[PaperText], repeats: int, seed: int) -> list[Played]:
+async def play(
+    folder: Path, papers: Sequence[PaperText], repeats: int, own: InnerConfig
+) -> list[Played]:
     """A harness on each paper; its calls are those up to its end, without the trial after."""
-    settings = config(seed).model_copy(update={"short_circuit": False})
-    own = config(seed)
+    settings = own.model_copy(update={"short_circuit": False})
     unaudited = own.audit.model_copy(update={"llm": False, "probes": False})
     own = own.model_copy(update={"audit": unaudited})
     gateway = Gateway(settings, CallStore(":memory:"))
@@ -169,7 +171,10 @@ def main() -> None:
         for name in args.arms.split(","):
             wanted = None if name == BASELINE else f"{PREFIX}{name}"
             made = export_harness(Harness(), wanted, Path(scratch)).folder
-            print(row(name, asyncio.run(play(made, papers, args.repeats, args.seed))), flush=True)
+            print(
+                row(name, asyncio.run(play(made, papers, args.repeats, config(args.seed)))),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Tally:
     repeated: int = 0  # passed, but with a question that another item has as well
     reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)  # where no item could be evaluated
     done_by: Counter[int] = field(default_factory=Counter)
     passed_by: Counter[int] = field(default_factory=Counter)
 
@@ -84,6 +85,8 @@ class Tally:
         self.passed_by[slot.number] += result.passed
         self.reasons[result.reason] += 1
         self.outcomes.update(result.outcomes)
+        if result.reason == "not_accepted" and result.detail:
+            self.refusals[result.detail] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +363,8 @@ def read_results(folder: Path) -> sqlite3.Connection:
     db = read_database(folder / "results.db", *READABLE)
     old = db.execute("PRAGMA user_version").fetchone() == (READABLE[0],)
     number = "1 AS number" if old else "number"
-    db.execute(f"CREATE TEMP VIEW slots AS SELECT paper, {number}, data, item, at FROM results")
+    columns = f"paper, {number}, sha256, data, item, at"
+    db.execute(f"CREATE TEMP VIEW slots AS SELECT {columns} FROM results")
     return db
 
 

@@ -229,7 +229,7 @@ def _slot(one: Ended, limit: int) -> Iterator[str]:
         yield f"question_type:\n{_quote(one_line(round_.get('question_type', ''), 60))}"
         for name in ("question", "context", "rubric", "feedback"):
             text = _rubric(round_[name]) if name == "rubric" else str(round_.get(name) or "")
-            if text:
+            if text or round_.get(name) == []:
                 yield f"{name}:\n{_quote(_ends(text, limit))}"
 
 

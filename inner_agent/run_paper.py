@@ -52,7 +52,8 @@ class PaperResult(BaseModel):
 
     ``accepted`` is by the solvers' scores; ``findings`` are the checks that the audit of the
     accepted item failed; ``question`` is what of the accepted one isn't copied from the paper, to
-    be compared with other papers'.
+    be compared with other papers'.  ``detail`` is the last line on stderr of a harness that
+    failed, and the latest refusal of one whose items were refused before any could be evaluated.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -330,5 +331,14 @@ def _result(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         usd=round(usage.usd, 9),
-        detail=stderr.strip().splitlines()[-1][:300] if fault and stderr.strip() else "",
+        detail=_detail(broker, fault, stderr)[:300],
     )
+
+
+def _detail(broker: Broker, fault: str, stderr: str) -> str:
+    if fault:
+        return (stderr.strip().splitlines() or [""])[-1]
+    if any(record.weak for record in broker.records.values()):
+        return ""
+    refused = [s["message"] for s in broker.steps.list if s.get("code") == "invalid_item"]
+    return str(refused[-1]) if refused else ""

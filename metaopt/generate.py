@@ -1,7 +1,8 @@
 """``metaopt generate``: open a data set's folder, run one harness on many papers, report.
 
 The folder also holds ``config.toml`` (what the items are a function of), ``harness.json`` (which
-harness made them), ``plan.json`` (several items a paper, batches), ``calls.db``, and ``cache/``,
+harness made them), ``plan.json`` (several items a paper, batches), ``trusted.json`` (hashes of the
+trusted prompts and of the task), ``calls.db``, and ``cache/``,
 which can be deleted.
 """
 
@@ -19,6 +20,7 @@ from inner_agent.generate import Job, Origin, Results, Tally, generate, write_js
 from inner_agent.intake import Intake, Slot, slots_of
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
+from inner_agent.tasks.choice import other_texts, trusted
 from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of, remove_caches
@@ -29,7 +31,7 @@ from metaopt.runner import Stopped, stopped_by_full_disk
 from metaopt.store import claim
 from metaopt.text import amount, dollars, ordinal, several
 
-HARNESS, PLAN = "harness.json", "plan.json"
+HARNESS, PLAN, TRUSTED = "harness.json", "plan.json", "trusted.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def make_dataset(
         remove_caches(folder / "cache" / "harness", folder / "cache" / "papers")
         origin = export_harness(config.harness, harness, folder / "cache" / "harness")
         slots = _slots(config, folder, wanted)
-        _freeze(folder, origin, wanted)
+        _freeze(folder, origin, wanted, config)
         calls = held.enter_context(closing(CallStore(folder / "calls.db")))
         results = held.enter_context(closing(Results(folder / "results.db")))
         rig = Rig(config, Gateway(config, calls), mode, folder / "cache" / "papers")
@@ -119,6 +121,7 @@ def summary(job: Job) -> str:
         *_by_number(tally),
         (f"{what}s by end", _counts(tally.reasons)),
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
+        *_refused(tally, what),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
         ("items", _kept(job, what)),
@@ -132,6 +135,13 @@ def summary(job: Job) -> str:
 
 def _tried(tally: Tally) -> str:
     return str(tally.done) + (f" of {tally.slots}" if tally.done < tally.slots else "")
+
+
+def _refused(tally: Tally, what: str) -> Iterator[tuple[str, str]]:
+    """Why nothing could be evaluated: a harness that writes another task's items, as a rule."""
+    if count := tally.refusals.total():
+        why = tally.refusals.most_common(1)[0][0]
+        yield "all refused", f"on {several(count, what)} no item could be evaluated; mostly: {why}"
 
 
 def _by_number(tally: Tally) -> Iterator[tuple[str, str]]:
@@ -154,12 +164,16 @@ def _kept(job: Job, what: str) -> str:
     return text
 
 
-def _freeze(folder: Path, origin: Origin, wanted: Wanted) -> None:
-    """Keep which harness makes the items, and which: unless it is one of each paper, at one go."""
+def _freeze(folder: Path, origin: Origin, wanted: Wanted, config: RunConfig) -> None:
+    """Keep which harness makes the items, and which: unless it is one of each paper, at one go;
+    and the hashes of the trusted prompts and of the task."""
     _refuse_other_harness(folder, origin)
+    _refuse_other_texts(folder, config)
     plan = {"items_per_paper": wanted.items_per_paper, "batch": wanted.batch}
     if plan != _refuse_other_plan(folder, wanted):
         write_json(folder / PLAN, plan)
+    if not (folder / HARNESS).exists():
+        write_json(folder / TRUSTED, trusted(config))
     write_json(folder / HARNESS, {"commit": origin.commit, "tree": origin.tree})  # it is begun
 
 
@@ -171,6 +185,16 @@ def _refuse_other_harness(folder: Path, origin: Origin) -> None:
             raise UserError(
                 f"{folder}: these items were made by another harness (tree {old[:12]}, now"
                 f" {origin.tree[:12]}); give the same --harness, or another --out"
+            )
+
+
+def _refuse_other_texts(folder: Path, config: RunConfig) -> None:
+    path = folder / TRUSTED
+    if path.exists() and (folder / HARNESS).exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if names := other_texts(begun, config):
+            raise UserError(
+                f"{folder}: begun with another text of {names}; restore it, or give another --out"
             )
 
 

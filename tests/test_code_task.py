@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -16,11 +18,12 @@ import pytest
 from fake_openai import Answer, Body, FakeOpenAI, completion
 from scripted import audit_sheet
 
-from inner_agent import sandbox
+from inner_agent import evaluate_rubric, sandbox
 from inner_agent.items import Item, parse_item
 from inner_agent.programs import run_program
 from inner_agent.settings import Limits
 from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.task import Task
 from metaopt.cli import app, invoke
 from metaopt.config import RunConfig, load_config
 
@@ -122,8 +125,8 @@ class Cast:
         return "It must be so.\nAnswer: [0]"
 
     def strong(self, text: str, messages: list[Body]) -> Answer:
-        module = next(m for m in ASKED if ASKED[m] in text)
-        return f"I follow it.\nAnswer: `{printed_by(module)}`"
+        followed = (printed_by(m) for m in ASKED if ASKED[m] in text)
+        return f"I follow it.\nAnswer: `{next(followed, 'lost')}`"
 
     def auditor(self, text: str, messages: list[Body]) -> Answer:
         return audit_sheet()
@@ -228,11 +231,40 @@ def test_a_hostile_program_comes_to_nothing(name: str) -> None:
     assert why in refused_for(program)
 
 
+@pytest.mark.parametrize(
+    ("context", "why"),
+    [
+        ("No program.", "must hold one program"),
+        ("```python\nprint(1)\n```\n\n```python\nprint(2)\n```", "must hold one program"),
+        ("```python\nprint(1)", "must hold one program"),
+        ("```python\nprint('</s>')\n```", "aren't shown as it is"),
+        ("```python\nprint('\u200b')\n```", "aren't shown as it is"),
+        ("```python\nprint('1')\n```", ""),
+    ],
+)
+def test_what_is_run_is_what_solvers_see(context: str, why: str) -> None:
+    item = item_of("", "1").model_copy(update={"context": context})
+    said = task_of(config()).refusal(item)
+    assert why in said if why else not said
+
+
 @pytest.mark.usefixtures("bubblewrap")
 def test_a_program_that_waits_is_ended() -> None:
     short = SMALL.model_copy(update={"idle_s": 1})
     waiting = "import threading\nthreading.Event().wait()"
     assert "had not come to its end after 1 s" in refused_for(waiting, short)
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_an_item_from_the_shell_is_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none is used")
+    (tmp_path / "item.json").write_text(item_of("print(1 + 1)\n", "3").model_dump_json())
+    given = ["--weak-only", "--input", tmp_path / "item.json", "--output-dir", tmp_path / "d"]
+    assert evaluate_rubric.main([*map(str, given), "--config", str(HOME / "config.toml")]) == 2
+    said = capsys.readouterr().err
+    assert "item.json: reference_answer: says '3', but the program prints '2'\n" in said
 
 
 def test_without_the_jail_no_program_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,3 +275,34 @@ def test_without_the_jail_no_program_is_run(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sandbox, "start", started)
     with pytest.raises(sandbox.UserError, match=r"there is none.*whatever sandbox\.mode says"):
         asyncio.run(run_program("print(1)", SMALL))
+
+
+def own_task() -> str:
+    """The part of docs/tasks.md that shows the example."""
+    page = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    return page.partition("## A task of your own")[2]
+
+
+def test_what_the_documentation_quotes_is_what_is_there() -> None:
+    files = [path.read_text(encoding="utf-8") for path in HOME.iterdir() if path.is_file()]
+    diff = (HOME / "harness.diff").read_text(encoding="utf-8")
+    files.append(diff.replace("\n+", "\n"))
+    quoted = re.findall(r"^```(python|toml|md)\n(.*?)^```$", own_task(), re.M | re.S)
+    assert Counter(kind for kind, _ in quoted) == {"python": 4, "toml": 1, "md": 1}
+    for _, text in quoted:
+        assert any(text in file for file in files), text
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_the_documentation_s_item_is_one() -> None:
+    [text] = re.findall(r"^```json\n(.*?)^```$", own_task(), re.M | re.S)
+    item = parse_item(json.loads(text))
+    task = task_of(config())
+    assert task.refusal(item) == ""
+    assert asyncio.run(task.examine(item)) == ""  # type: ignore[misc, arg-type]
+    assert task.findings(item, program_of("ring")) == []
+
+
+def test_every_field_of_a_task_is_in_the_documentation() -> None:
+    rows = re.findall(r"^\| `(\w+)", own_task(), re.M)
+    assert sorted(rows) == sorted(field.name for field in dataclasses.fields(Task))

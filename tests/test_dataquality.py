@@ -208,7 +208,7 @@ def test_killed_and_resumed_it_measures_what_an_unbroken_one_does(
     made: Path, sets: dict[str, Path], tmp_path: Path
 ) -> None:
     out, given = tmp_path / "out", [*map(str, sets.values()), "--items", "final"]
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     for results in (3, 5, len(rows(made)) - 10):  # the last one among the pairs
         process = context.Process(target=killed_after, args=(results, out, given))
         process.start()
@@ -322,6 +322,20 @@ def test_data_sets_of_different_papers_are_independent(
     assert (difference["gap"]["low"], difference["gap"]["high"]) == pytest.approx(bounds)
     assert preference["pairs"] == 3
     assert preference["matched"] is False
+
+
+def test_items_of_one_paper_count_as_one_paper(tmp_path: Path) -> None:
+    data = generate(tmp_path / "two", FIXES, "synthetic:4:0", "--items-per-paper", "2")
+    out = tmp_path / "out"
+    assert dataquality(out, data, "--items", "final", "--plot", str(tmp_path / "q.pdf")) == 0
+    [found] = told(out)["sets"]
+    assert found["items"] > found["papers"] == found["gave"] == len(found["by_paper"]) <= 4
+    by_paper: dict[str, list[float]] = defaultdict(list)
+    with sqlite3.connect(out / "quality.db") as db:
+        for paper, text in db.execute("SELECT paper, data FROM items"):
+            by_paper[paper].append(fmean(json.loads(text)["weak"]))
+    assert found["weak"]["value"] == pytest.approx(fmean(map(fmean, by_paper.values())))
+    assert told(out)["differences"] == told(out)["preferences"] == []
 
 
 def without_comparer(folder: Path) -> Path:

@@ -114,7 +114,8 @@ def quality(measured: Measured) -> Quality:
     """Sum up a measurement.  Raises ``UserError`` where no item of a data set has scores."""
     config, plan = measured.config, measured.plan
     sets = tuple(_scored(data, measured.tried) for data in plan.sets)
-    roles = ("weak", "strong", "judge", "auditor" if config.audit.llm else "", "comparer")
+    optional = {"auditor": config.audit.llm, "comparer": bool(plan.pairs)}
+    roles = [r for r in ("weak", "strong", "judge", *optional) if optional.get(r, True)]
     models = {str(role): m.model for role, m in config.models.items() if role in roles}
     return Quality(
         simulated=measured.simulated,

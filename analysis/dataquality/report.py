@@ -1,7 +1,7 @@
 """A measurement of data sets as text: for a terminal, as Markdown, as JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 
@@ -25,7 +25,9 @@ NO_COMPARER = "quality isn't judged by pairs: the config has no models.comparer,
 def as_text(found: Quality) -> str:
     """The verdicts, then the tables, then what they mean."""
     lines = [SIMULATED] if found.simulated else []
-    lines += [_what(found), "", *_verdicts(found)]
+    lines.append(_what(found))
+    if verdicts := _verdicts(found):
+        lines += ["", *verdicts]
     for table in _tables(found):
         lines += ["", render(_grid(table))]
     return "\n".join([*lines, "", *(line for note in _notes(found) for line in fold(note))])
@@ -34,8 +36,8 @@ def as_text(found: Quality) -> str:
 def as_markdown(found: Quality) -> str:
     """The same as a page."""
     head: list[Block] = [SIMULATED] if found.simulated else []
-    head += [_what(found), Bullets(tuple(_verdicts(found)))]
-    blocks = [*head, *_tables(found), Bullets(tuple(_notes(found)))]
+    verdicts: list[Block] = [Bullets(said)] if (said := _verdicts(found)) else []
+    blocks = [*head, _what(found), *verdicts, *_tables(found), Bullets(list(_notes(found)))]
     return markdown([Section("Data sets judged alike", blocks)])
 
 
@@ -106,9 +108,13 @@ def percent(mean: Mean) -> str:
 
 def points(change: Change) -> str:
     """A difference in points with its interval."""
-    said = (f"{100 * x:+.1f}" for x in (change.difference, change.low, change.high))
-    value, low, high = (text if float(text) else text[1:] for text in said)
-    return f"{value} [{low} to {high}]"
+    low, high = (f"{100 * x:+.0f}" for x in (change.low, change.high))
+    value = f"{100 * change.difference:+.1f}"
+    return f"{_unsigned_zero(value)} [{_unsigned_zero(low)} to {_unsigned_zero(high)}]"
+
+
+def _unsigned_zero(text: str) -> str:
+    return text if float(text) else text[1:]
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -116,60 +122,74 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _tables(found: Quality) -> Iterator[Table]:
+    """Where there are several data sets, each has a letter, by which pairs of them are named."""
+    several_sets = len(found.sets) > 1
+    letters = {one.name: _letter(k) for k, one in enumerate(found.sets)}
+    names = {
+        name: f"{letter}: {label(name)}" if several_sets else label(name)
+        for name, letter in letters.items()
+    }
     yield Table(
         ("data set", ">weak [95%]", ">strong [95%]", ">gap [95%]"),
-        [(label(s.name), percent(s.weak), percent(s.strong), percent(s.gap)) for s in found.sets],
+        [(names[s.name], percent(s.weak), percent(s.strong), percent(s.gap)) for s in found.sets],
     )
     yield Table(
         ("data set", ">items", ">papers", ">with an item", ">would pass [95%]", ">sound [95%]"),
-        [_counts(one) for one in found.sets],
-    )
+        [(names[one.name] if not several_sets else letters[one.name], *_counts(one))
+         for one in found.sets],
+    )  # fmt: skip
     if found.differences:
-        yield _differences(found.differences)
+        yield _differences(found.differences, letters)
     if found.preferences:
-        yield _preferences(found.preferences)
+        yield _preferences(found.preferences, letters)
+
+
+def _letter(number: int) -> str:
+    """A, B, …, Z, A2, …"""
+    turn, place = divmod(number, 26)
+    return chr(ord("A") + place) + (str(turn + 1) if turn else "")
 
 
 def _counts(one: Scored) -> Sequence[str]:
     given = f"{one.gave} of {one.tried}" if one.tried is not None else "not known"
     left = f" ({one.unreadable} unreadable)" if one.unreadable else ""
     return (
-        label(one.name), f"{one.items}{left}", str(one.papers), given,
-        percent(one.passed), percent(one.sound),
+        f"{one.items}{left}", str(one.papers), given, percent(one.passed), percent(one.sound),
     )  # fmt: skip
 
 
-def _differences(found: Sequence[Difference]) -> Table:
-    holm = [">Holm"] if len(found) > 1 else []
-    head = ("difference in points", ">papers", ">weak", ">strong", ">gap", ">p", *holm)
+def _differences(found: Sequence[Difference], letters: Mapping[str, str]) -> Table:
+    head = ("points", ">papers", ">weak [95%]", ">strong [95%]", ">gap [95%]", _p_head(found))
     return Table(head, [
         (
-            f"{label(one.second)} - {label(one.first)}", str(one.papers) if one.papers else "apart",
-            points(one.weak), points(one.strong), points(one.gap), p_text(one.gap_p),
-            *([p_text(one.gap_holm)] if holm else []),
+            f"{letters[one.second]} - {letters[one.first]}",
+            str(one.papers) if one.papers else "apart",
+            points(one.weak), points(one.strong), points(one.gap), p_text(one.gap_holm),
         )
         for one in found
     ])  # fmt: skip
 
 
-def _preferences(found: Sequence[Preference]) -> Table:
-    holm = [">Holm"] if len(found) > 1 else []
+def _p_head(found: Sequence[object]) -> str:
+    return ">p (Holm)" if len(found) > 1 else ">p"
+
+
+def _preferences(found: Sequence[Preference], letters: Mapping[str, str]) -> Table:
     return Table(
         (
-            "judged by pairs", ">pairs", ">won", ">tied", ">lost", ">win rate [95%]", ">p", *holm,
+            "judged", ">pairs", ">won", ">tied", ">lost", ">win rate [95%]", _p_head(found),
             ">flipped", ">first shown",
         ),
-        [_preference(one, bool(holm)) for one in found],
+        [(f"{letters[one.second]} : {letters[one.first]}", *_preference(one)) for one in found],
     )  # fmt: skip
 
 
-def _preference(one: Preference, holm: bool) -> Sequence[str]:
+def _preference(one: Preference) -> Sequence[str]:
     left = f" ({one.unreadable} unreadable)" if one.unreadable else ""
     asked = one.pairs - one.same - one.unreadable
     return (
-        f"{label(one.second)} against {label(one.first)}", f"{one.pairs}{left}",
-        str(one.wins), str(one.ties), str(one.losses), percent(one.rate), p_text(one.p),
-        *([p_text(one.holm)] if holm else []),
+        f"{one.pairs}{left}", str(one.wins), str(one.ties), str(one.losses),
+        percent(one.rate), p_text(one.holm),
         f"{one.flipped / asked:.0%}" if asked else "-",
         f"{one.named_first / one.decided:.0%}" if one.decided else "-",
     )  # fmt: skip
@@ -192,7 +212,7 @@ def _notes(found: Quality) -> Iterator[str]:
         )
     if found.preferences:
         yield from _pair_notes(found)
-    else:
+    elif found.differences:
         yield NO_COMPARER
     if found.kind == "accepted":
         yield "papers on which a method had nothing accepted count in no mean of that method"

@@ -1,6 +1,6 @@
 """The data sets that are to be measured: their items, and the papers that those are about."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,9 @@ from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
 from inner_agent import generate, strict_json
 from inner_agent.broker import ResultFile
-from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error
-from inner_agent.papers import Paper, file_name
+from inner_agent.papers import Paper
 from inner_agent.tasks.choice import task_of
 from inner_agent.tasks.task import Task
 from metaopt.config import RunConfig, load_config
@@ -84,7 +83,7 @@ def _name(path: Path, others: Sequence[Path]) -> str:
     """What a data set is called: its folder, with the one above where two are the same."""
     place = path.resolve()
     alike = sum(other.resolve().stem == place.stem for other in others)
-    return place.stem if alike == 1 else f"{place.parent.name}/{place.stem}"
+    return place.stem if alike == 1 else f"{place.parent.name}/{place.name}"
 
 
 def _accepted(path: Path, name: str, library: Library) -> DataSet:
@@ -104,7 +103,7 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
     if not found:
         raise UserError(f"{file}: no item yet; go on with metaopt generate, or give --items final")
     tree = trees.pop() if len(trees) == 1 else ""
-    tried = len(_tried(path)) if path.is_dir() else None
+    tried = _papers(path) if path.is_dir() else None
     return _set(path, name, tree, bool(simulated), tried, found, library)
 
 
@@ -128,43 +127,48 @@ def _final(path: Path, name: str, library: Library) -> DataSet:
     items_file(path)
     config = load_config(path / "config.toml")
     _refuse_other_task(str(path), task_of(config).name, library.task)
-    tried = _tried(path)
     found = [
         _Found(paper, sha256, item)
-        for paper, sha256 in tried
-        for item in _final_items(path / "papers" / file_name(paper))
-        if not library.task.refusal(item)
+        for paper, number, sha256 in _slots(path)
+        if (
+            item := _final_item(
+                generate.slot_folder(path, paper, number) / "result.json", library.task
+            )
+        )
     ]
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
     tree = str(strict_json.loads((path / "harness.json").read_bytes())["tree"])
-    return _set(path, name, tree, config.simulated, len(tried), found, library)
+    return _set(path, name, tree, config.simulated, _papers(path), found, library)
 
 
-def _tried(path: Path) -> list[tuple[str, str]]:
-    """Papers that are done, by id, with their sha256."""
-    with closing(read_database(path / "results.db", generate.FORMAT)) as db:
-        return db.execute("SELECT paper, sha256 FROM results ORDER BY paper").fetchall()
+def _slots(path: Path) -> list[tuple[str, int, str]]:
+    """What is done: papers by id, which of its items it is, the paper's sha256."""
+    with closing(generate.read_results(path)) as db:
+        rows = db.execute("SELECT paper, number, sha256 FROM slots ORDER BY paper, number")
+        return rows.fetchall()
 
 
-def _final_items(folder: Path) -> Iterator[Item]:
-    """Of a paper's folder: its own result, then those of its further items."""
-    further = sorted(folder.glob("item-*/result.json"), key=lambda path: path.parent.name)
-    for path in (folder / "result.json", *further):
-        if not path.is_file():
-            continue
-        try:
-            result = ResultFile.model_validate(strict_json.loads(path.read_bytes()))
-        except strict_json.JSONRefused as e:
-            raise UserError(f"{path}: {e}; restore it") from None
-        except ValidationError as e:
-            raise UserError(f"{path}: {first_error(e, 'file')}; restore it") from None
-        final = result.final()
-        try:
-            if final:
-                yield result.item_of(final)
-        except ItemRefused:
-            continue  # nothing that a solver could be shown
+def _papers(path: Path) -> int:
+    return len({paper for paper, *_ in _slots(path)})
+
+
+def _final_item(path: Path, task: Task) -> Item | None:
+    """The item that a ``result.json`` names as final, if a solver can be shown it."""
+    if not path.is_file():
+        return None
+    try:
+        result = ResultFile.model_validate(strict_json.loads(path.read_bytes()))
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}; restore it") from None
+    except ValidationError as e:
+        raise UserError(f"{path}: {first_error(e, 'file')}; restore it") from None
+    final = result.final()
+    try:
+        item = result.item_of(final) if final else None
+    except ItemRefused:
+        return None
+    return None if item is None or task.refusal(item) else item
 
 
 def _set(

@@ -8,9 +8,10 @@ from typing import Any
 
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import learner
-from inner_agent.simulator.modes import MODES, blame
+from inner_agent.simulator.modes import MODES, OF_ANSWERS, OF_RUBRICS, blame
 from inner_agent.simulator.parameters import SimulatorParameters
 from inner_agent.simulator.rounds import rounds_in
+from inner_agent.simulator.verifier import faults
 from inner_agent.simulator.wire import (
     call,
     content,
@@ -22,6 +23,7 @@ from inner_agent.simulator.wire import (
 )
 
 _PAPER_LINE = re.compile(r"^- ([^\s:]+): (\w+)(.*)$", re.MULTILINE)
+_FALLEN = re.compile(r"^## Audit of the accepted item: it does not stand\n", re.MULTILINE)
 _READ_ON = re.compile(r"read on with offset=(\d+)\]")
 _PAPERS_READ = 6
 _MODES_NAMED = 3
@@ -29,12 +31,14 @@ _MODES_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One failed round that was read: paper, number, the mode it shows, its question."""
+    """One failed round that was read: paper, number, the mode it shows, its question, and whether
+    the item had a rubric."""
 
     paper: str
     number: int
     mode: str
     question: str
+    graded: bool = True
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
@@ -104,7 +108,8 @@ def _report(
     counts = Counter(one.mode for one in seen)
     ranked = [mode for mode, _ in counts.most_common(_MODES_NAMED)]
     if not ranked or rng.random() < p.misdiagnosis:
-        ranked = [rng.choice(list(MODES)), *ranked][:_MODES_NAMED]
+        known = OF_RUBRICS if all(one.graded for one in seen) else OF_ANSWERS
+        ranked = [rng.choice(list(known)), *ranked][:_MODES_NAMED]
     ranked = list(dict.fromkeys(ranked))
     blamed = [one.paper for one in seen if one.mode == ranked[0]]
     failed = {paper for paper, reason in papers.items() if reason != "passed"}
@@ -131,12 +136,13 @@ def _mode(mode: str, seen: list[Seen], papers: list[str], counts: Counter[str]) 
 
 def _rounds(paper: str, text: str) -> list[Seen]:
     """The failed rounds in a trajectory's text, each with the mode that it shows."""
-    rounds = rounds_in(text)
-    seen = [
-        Seen(paper, number, mode, str(fields.get("question", "")))
-        for number, outcome, fields in rounds
-        if (mode := blame(outcome, fields))
-    ]
+    rounds, seen = rounds_in(text), []
+    for number, outcome, fields in rounds:
+        mode, graded = blame(outcome, fields), fields.get("rubric") != []
+        if not graded and outcome == "accepted" and _FALLEN.search(text):
+            mode = next(iter(faults(fields)), None)
+        if mode:
+            seen.append(Seen(paper, number, mode, str(fields.get("question", "")), graded))
     ending = re.search(rf"^- {re.escape(paper)}: not_accepted", text, re.MULTILINE)
     if ending and len(rounds) <= 3:
         seen.append(Seen(paper, len(rounds), "gave_up", "(finished with rounds to spare)"))

@@ -12,7 +12,7 @@ from random import Random
 
 from inner_agent.llm import Reply
 from inner_agent.simulator.lexicon import directives
-from inner_agent.simulator.modes import FIXES, MODES, blame
+from inner_agent.simulator.modes import FIXES, OF_ANSWERS, OF_RUBRICS, blame
 from inner_agent.simulator.parameters import SimulatorParameters
 from inner_agent.simulator.phrases import CHAIN_QUESTIONS
 from inner_agent.simulator.rounds import rounds_in
@@ -41,11 +41,14 @@ def reply(digest: str, former: str, rng: Random, p: SimulatorParameters) -> Repl
 
 def _faults(digest: str, rng: Random, p: SimulatorParameters) -> Iterator[str]:
     """A direction for each of the commonest modes of failed rounds; now and then a wrong one."""
-    blamed = (blame(outcome, fields) for _, outcome, fields in rounds_in(digest))
+    rounds = rounds_in(digest)
+    blamed = (blame(outcome, fields) for _, outcome, fields in rounds)
     counts = Counter(mode for mode in blamed if mode and _directed(mode))
     ranked = [mode for mode, _ in counts.most_common(_MODES_NAMED)]
     if rng.random() < p.misdiagnosis:
-        ranked = [rng.choice([mode for mode in MODES if _directed(mode)]), *ranked[1:]]
+        graded = all(fields.get("rubric") != [] for *_, fields in rounds)
+        known = OF_RUBRICS if graded else OF_ANSWERS
+        ranked = [rng.choice([mode for mode in known if _directed(mode)]), *ranked[1:]]
     for mode in dict.fromkeys(ranked):
         seen = f" That would have helped in {counts[mode]} of {counts.total()} failed rounds."
         yield _direction(mode, rng) + seen * (counts[mode] > 0)

@@ -6,7 +6,7 @@ A module is trusted: it runs beside the provider's keys, not in the jail.
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from inner_agent.settings import InnerConfig
 from inner_agent.tasks import learnable, rubric, verifiable
 from inner_agent.tasks.task import Task
 
+NAMED = 4  # texts in one message
 Make = Callable[[InnerConfig], Task]
 TASKS: dict[str, Make] = {
     "rubric": rubric.make,
@@ -42,10 +43,23 @@ def task_of(config: InnerConfig) -> Task:
     return replace(task, sources={**task.sources, Path(name).name: digest})
 
 
+def built_in(config: InnerConfig) -> Task | None:
+    """The task if it is one of metaopt's own: to look at a run must not run a file that its config
+    names, for the run may be somebody else's."""
+    return task_of(config) if config.task.name in TASKS else None
+
+
 def trusted(config: InnerConfig) -> dict[str, str]:
     """sha256 of each prompt of the trusted roles and of what the task is made of, by name: part of
     what a run's numbers depend on."""
     return {**prompts.hashes(), **task_of(config).sources}
+
+
+def other_texts(before: Mapping[str, str], config: InnerConfig) -> str:
+    """Which of ``trusted`` is another text than ``before``, by name, or ``""``."""
+    now = trusted(config)
+    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
 
 
 @cache

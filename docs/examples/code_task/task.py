@@ -24,6 +24,8 @@ PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def make(config: InnerConfig) -> Task:
     """The task under a config; ``task.options.cpu_s`` is what a program may take (2 s)."""
+    if config.task.answer != "exact":
+        raise UserError("task.answer: this task compares the lines as printed; leave it out")
     limits = _limits(config)
     return replace(
         verifiable.make(config),
@@ -32,7 +34,6 @@ def make(config: InnerConfig) -> Task:
         examine=lambda item: examine(item, limits),
         solver=partial(roles.solver_messages, folder=HERE),
         grade=partial(verifiable.check, same_line),
-        judged=lambda item, answer: [],
         auditor=prompts.load("auditor", HERE),
         sources={f"code/{p.stem}": prompts.load(p.stem, HERE).sha256 for p in HERE.glob("*.md")},
     )
@@ -49,8 +50,11 @@ def _limits(config: InnerConfig) -> Limits:
 
 def refusal(item: Item) -> str:
     """What can be seen without running anything."""
-    if len(PROGRAM.findall(item.context)) != 1:
+    programs = PROGRAM.findall(item.context)
+    if len(programs) != 1:
         return "context: must hold one program, between a line ```python and a line ```"
+    if programs[0] not in prompts.block("context", item.context):
+        return "context: the program holds a tag or a character that solvers aren't shown as it is"
     return verifiable.refusal(item)
 
 
@@ -64,10 +68,8 @@ async def examine(item: Item, limits: Limits) -> str:
         return "context: the program prints something else each time that it is run"
     printed, said = ran.printed.strip(), final_answer(item.reference_answer)
     if not 0 < len(printed) <= verifiable.ANSWER_CHARS or "\n" in printed:
-        return (
-            f"context: the program must print one line, of at most {verifiable.ANSWER_CHARS}"
-            " characters"
-        )
+        most = verifiable.ANSWER_CHARS
+        return f"context: the program must print one line, of at most {most} characters"
     if not same_line(said, final_answer(printed)):
         return f"reference_answer: says {said!r}, but the program prints {printed!r}"
     return ""
