@@ -225,9 +225,20 @@ def inspect(
         Path | None,
         typer.Option(help="A data set, or a .jsonl file with questions: what is in both?"),
     ] = None,
-    by: Annotated[
-        str, typer.Option(help="How texts are compared: words (embeddings: not yet).")
-    ] = "words",
+    embeddings: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="URL MODEL",
+            help="Compare questions by this model's vectors too: they are sent to the"
+            " OpenAI-compatible server at URL, such as http://localhost:8000/v1.",
+        ),
+    ] = None,
+    embeddings_key: Annotated[
+        str, typer.Option(metavar="ENV", help="The environment variable with its key.")
+    ] = "",
+    embeddings_near: Annotated[
+        float, typer.Option(min=0, max=1, help="Cosine from which two questions are one.")
+    ] = 0.9,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -241,8 +252,10 @@ def inspect(
 ) -> None:
     """A data set as a whole: repeats, variety, rubrics, leaks, scores, coverage, overlap."""
     from analysis.inspect.command import inspect_data
+    from analysis.inspect.embeddings import Embedder
 
-    told, failed = inspect_data(data, against, by, fail_on or (), json, plot)
+    embedder = Embedder(*embeddings, embeddings_key, embeddings_near) if embeddings else None
+    told, failed = inspect_data(data, against, embedder, fail_on or (), json, plot)
     print(told)
     if failed:
         print(failed, file=sys.stderr)

@@ -354,6 +354,29 @@ def test_items_without_a_licence_are_left_out_unless_allowed(
     assert export(mine, mine.parent / "none", "jsonl", "--allow", "nobody") == 2
 
 
+@pytest.mark.parametrize("task", ["verifiable", "learnable"])
+def test_licences_and_the_split_go_by_paper_where_one_has_several_items(
+    task: str, sets: dict[str, Path], tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(sets[task], tmp_path / "data"))
+    lines = read_lines(data)
+    second = [line | {"number": 2, "question": f"{line['question']} And why?"} for line in lines]
+    for line in (lines[0], second[0]):
+        line["paper"] = lines[0]["paper"] | {"licence": ""}
+    write_lines(data, [*lines, *second])
+    assert export(data, tmp_path / "out", "jsonl") == 0
+    parts: dict[str, set[str]] = {}
+    ids = set()
+    for path in (tmp_path / "out/data").iterdir():
+        for row in map(json.loads, path.read_text().splitlines()):
+            parts.setdefault(row["paper_id"], set()).add(path.name.partition("-")[0])
+            ids.add(row["qa_id"])
+            assert row["number"] in (1, 2)
+    assert len(ids) == 2 * (len(lines) - 1)
+    assert lines[0]["paper"]["id"] not in parts
+    assert all(len(part) == 1 for part in parts.values())
+
+
 def test_no_text_is_trained_on_and_held_out(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same file may have two ids."""
     lines = read_lines(mine)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_openai import FakeOpenAI, failure
 
 from analysis.cli import app
 from analysis.inspect import diversity as variety
+from analysis.inspect import embeddings
 from analysis.inspect.near import NEAR, repeats
 from analysis.inspect.rules import METRICS
 from analysis.inspect.words import numbers
@@ -444,6 +446,91 @@ def test_the_vendi_score_counts_what_is_different(monkeypatch: pytest.MonkeyPatc
     assert 1 < sampled.vendi < 5 + 1e-9
 
 
+# By embeddings.
+
+
+WORD_VECTORS = {"pressure": (1.0, 0.0, 0.0), "heat": (0.0, 1.0, 0.0), "noise": (0.0, 0.0, 1.0)}
+
+
+def of_words(text: str) -> list[float]:
+    """A model that knows three words, and takes the sum of theirs."""
+    parts = [WORD_VECTORS[w] for w in text.lower().strip("?").split() if w in WORD_VECTORS]
+    return [sum(axis) for axis in zip(*parts, strict=True)]
+
+
+@pytest.fixture
+def embedder(
+    tmp_path: Path, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> tuple[FakeOpenAI, list[str]]:
+    """A server, and the options that name it; the cache is the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MY_KEY", fake_openai.key)
+    fake_openai.embed = of_words
+    return fake_openai, ["--embeddings", fake_openai.base_url, "m", "--embeddings-key", "MY_KEY"]
+
+
+def test_questions_alike_in_other_words_are_found_by_vectors(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, given = embedder
+    asked = ["What makes pressure?", "Whence pressure and pressure then?", "Why heat?",
+             "Why noise?", "Does heat make noise?", "Why heat?"]  # fmt: skip
+    data = write(tmp_path / "set.jsonl", [item(text) for text in asked])
+    found = inspected(data, *given, "--fail-on", "embedded_near_duplicates>0.5")
+    figures, whole = found["figures"], found["inspection"]["embedded"]
+    assert whole["clusters"] == [[0, 1], [2, 5]]
+    assert figures["embedded_near_duplicates"] == pytest.approx(2 / 6)
+    assert figures["embedded_largest_cluster"] == 2
+    nearest = [1, 1, 1, sqrt(0.5), sqrt(0.5), 1]
+    assert whole["nearest"]["mean"] == pytest.approx(fmean(nearest))
+    rows = [np.array(of_words(text)) for text in asked]
+    kernel = [[a @ b / sqrt((a @ a) * (b @ b)) for b in rows] for a in rows]
+    values = np.linalg.svd(np.array(kernel) / 6, compute_uv=False)
+    expected = exp(-sum(v * log(v) for v in values if v > 1e-9))
+    assert figures["embedded_vendi"] == pytest.approx(expected, rel=1e-5)
+    assert figures["near_duplicates"] == pytest.approx(1 / 6)  # by words, only the copy
+    said = capsys.readouterr().out
+    assert "Questions by embeddings (m; kernel: cosine)" in said
+    assert "What makes pressure? | Whence pressure" in said
+
+    sent = [text for request in server.requests for text in request.body["input"]]
+    assert sorted(sent) == sorted(set(asked))  # the questions, each once, and nothing else
+    wider = inspected(data, *given, "--embeddings-near", "0.7")
+    assert wider["inspection"]["embedded"]["clusters"] == [[2, 3, 4, 5], [0, 1]]
+    inspected(data)
+    assert len(server.requests) == 1  # what is known isn't asked for again
+
+
+def test_vectors_that_cant_be_had_are_one_line(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    server, given = embedder
+    data = write(tmp_path / "set.jsonl", [item("Why heat?")])
+
+    def refused(said: str, *args: str) -> None:
+        assert invoke(app, ["inspect", str(data), *(args or given)]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+    server.queue(failure(400, "input is too long"))
+    refused("input is too long")
+    server.models = ["other"]
+    refused("no model 'm' there")
+    server.models = None
+    monkeypatch.setenv("MY_KEY", "a-wrong-key")
+    refused("key refused")
+    monkeypatch.delenv("MY_KEY")
+    refused("--embeddings-key MY_KEY: that variable isn't set")
+    monkeypatch.setenv("MY_KEY", server.key)
+    monkeypatch.setattr(embeddings, "RETRIES", 0)
+    server.embed = lambda text: [0.0, 0.0]
+    refused("a vector of nothing")
+    server.embed = of_words
+    assert invoke(app, ["inspect", str(data), *given]) == 0  # a fault isn't kept
+
+
 # Rules, and what can't be inspected.
 
 
@@ -495,7 +582,8 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
         ([GOOD], ["--fail-on", "duplicates=0"], "write a figure, one of"),
         ([GOOD], ["--fail-on", "contaminated>0"], "give --against"),
         ([GOOD], ["--fail-on", "coverage<0.1"], "this data set has none"),
-        ([GOOD], ["--by", "embeddings"], "needs an endpoint for embeddings"),
+        ([GOOD], ["--fail-on", "embedded_vendi<2"], "give --embeddings"),
+        ([GOOD], ["--embeddings", "localhost", "m"], "base_url must start with http"),
         ([GOOD], ["--against", "nowhere.jsonl"], "nowhere.jsonl: no such data set"),
         ([GOOD], ["--plot", "figure.gif"], "write it as one of"),
     ],

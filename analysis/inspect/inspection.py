@@ -7,9 +7,10 @@ from pathlib import Path
 
 from analysis.inspect.corpus import Corpus, read_corpus
 from analysis.inspect.diversity import Diversity, diversity
+from analysis.inspect.embeddings import Embedded, Embedder, embedded
 from analysis.inspect.near import Repeats, repeats
 from analysis.inspect.overlap import Overlap, overlap
-from analysis.inspect.rows import Row, items_file, read_items
+from analysis.inspect.rows import Row, items_file, read_items, read_questions
 from analysis.inspect.spread import Labels, Spread, labels, spread
 
 FORMAT = 1
@@ -116,12 +117,17 @@ class Inspection:
     examples: tuple[tuple[str, ...], ...]
     corpus: Corpus | None
     against: Overlap | None
+    embedded: Embedded | None
+    embedded_examples: tuple[tuple[str, ...], ...]
 
 
-def inspect(data: Path, against: Path | None = None) -> Inspection:
-    """Look at a data set, and at what it shares with ``against``.
+def inspect(
+    data: Path, against: Path | None = None, embedder: Embedder | None = None
+) -> Inspection:
+    """Look at a data set, at what it shares with ``against``, and at its questions' vectors.
 
-    Raises ``UserError`` for what isn't one, has no items or has some that don't parse.
+    Raises ``UserError`` for what isn't one, has no items or has some that don't parse, and where
+    ``embedder`` gives no vectors.
     """
     if against:
         items_file(against)
@@ -131,7 +137,7 @@ def inspect(data: Path, against: Path | None = None) -> Inspection:
     same, papers = repeats(questions), Counter(row.paper for row in rows)
     weak, strong = tuple(row.weak for row in rows), tuple(row.strong for row in rows)
     gap, rounds = tuple(row.gap for row in rows), tuple(row.rounds for row in rows)
-    shown = [[rows[k].text.shown for k in cluster[:EXAMPLES]] for cluster in same.clusters]
+    by_model = embedded(read_questions(data)[: len(rows)], embedder) if embedder else None
     return Inspection(
         data=items.name, task=items.task, simulated=items.simulated,
         items=len(rows), papers=len(papers),
@@ -145,10 +151,20 @@ def inspect(data: Path, against: Path | None = None) -> Inspection:
         weak=_some(weak), strong=_some(strong), gap=_some(gap), rounds=_some(rounds),
         weak_by_item=weak, strong_by_item=strong, gap_by_item=gap, rounds_by_item=rounds,
         criteria_by_item=tuple(len(row.weights) for row in rows),
-        examples=tuple(map(tuple, shown[:EXAMPLES])),
+        examples=_examples(rows, same.clusters),
         corpus=read_corpus(data, papers) if data.is_dir() else None,
         against=overlap(items, against) if against else None,
+        embedded=by_model,
+        embedded_examples=_examples(rows, by_model.clusters) if by_model else (),
     )  # fmt: skip
+
+
+def _examples(
+    rows: Sequence[Row], clusters: Sequence[Sequence[int]]
+) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        tuple(rows[k].text.shown for k in cluster[:EXAMPLES]) for cluster in clusters[:EXAMPLES]
+    )
 
 
 def _some(values: Iterable[float]) -> Spread:

@@ -7,6 +7,7 @@ from itertools import chain
 
 from analysis.inspect.corpus import Corpus
 from analysis.inspect.diversity import EXACT, Diversity
+from analysis.inspect.embeddings import Embedded
 from analysis.inspect.inspection import FORMAT, Answers, Inspection, Reviews, Rubrics
 from analysis.inspect.near import NEAR, Repeats
 from analysis.inspect.overlap import LONG, Overlap
@@ -38,6 +39,7 @@ def as_text(found: Inspection) -> str:
         *([_corpus(found.corpus)] if found.corpus else []),
         _scores(found),
         _repeats(found),
+        *([_embedded(found, found.embedded)] if found.embedded else []),
         _labels(found),
         *([_reviews(found.reviews, found.items)] if found.reviews else []),
         *([_answers(found.answers, found.items)] if found.answers else []),
@@ -142,6 +144,28 @@ def _varied(d: Diversity) -> str:
         f"Vendi score {d.vendi:.1f} of {d.used:,}{drawn}, {d.share:.0%}; distinct-1, -2, -3"
         f" {distinct}"
     )
+
+
+def _embedded(i: Inspection, e: Embedded) -> str:
+    title = f"Questions by embeddings ({one_line(e.model, 60)}; kernel: cosine)"
+    return _block(title, _embedded_lines(i, e))
+
+
+def _embedded_lines(i: Inspection, e: Embedded) -> Iterator[tuple[str, str]]:
+    found = several(len(e.clusters), "cluster")
+    largest = f"{found}, the largest of {several(e.largest, 'text')}" if e.clusters else "no two"
+    yield "near-copies", f"{e.near:.1%} (cosine {e.near_at:g} or more); {largest}"
+    for cluster in i.embedded_examples:
+        yield "  such as", " | ".join(one_line(text, 60) for text in cluster[:2])
+    yield "vary", f"Vendi score {e.vendi:.1f} of {e.texts:,}, {e.share:.0%}"
+    if e.nearest:
+        yield (
+            "nearest other",
+            (
+                f"cosine {e.nearest.median:.2f} in the middle, {e.nearest.quantiles[-1]:.2f} at the"
+                f" {POINTS[-1]:.0%} quantile, {e.nearest.most:.2f} at most"
+            ),
+        )
 
 
 def _labels(i: Inspection) -> str:

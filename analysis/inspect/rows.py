@@ -141,6 +141,11 @@ def read_items(data: Path) -> Items:
     return Items(data.resolve().name, first[0].task, first[0].simulated, tuple(rows))
 
 
+def read_questions(data: Path) -> list[str]:
+    """The questions of a data set that ``read_items`` could read, as they are."""
+    return [str(value["question"]) for _, value in lines(items_file(data), whole=data.is_dir())]
+
+
 def read_texts(data: Path) -> tuple[list[Text], list[dict[str, str]]]:
     """What a set to compare with asks: its texts, and its papers' ids and hashes where it says.
 

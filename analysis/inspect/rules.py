@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.inspect.embeddings import Embedded
 from analysis.inspect.inspection import Answers, Inspection, Reviews, Rubrics
 from analysis.inspect.overlap import Overlap
 from inner_agent.errors import UserError
@@ -119,11 +120,19 @@ _OF_REVIEWS: dict[str, Callable[[Reviews, int], float]] = {
     "suggestion_near_duplicates": lambda r, items: r.suggestions.near,
     "suggestion_vendi": lambda r, items: r.diversity.vendi,
 }
-METRICS = (*_OF_ALL, *_OF_RUBRICS, *_OF_ANSWERS, *_OF_REVIEWS)
+_OF_VECTORS: dict[str, Callable[[Embedded], float | None]] = {
+    "embedded_near_duplicates": lambda e: e.near,
+    "embedded_largest_cluster": lambda e: e.largest,
+    "embedded_vendi": lambda e: e.vendi,
+    "embedded_vendi_share": lambda e: e.share,
+    "nearest_cosine": lambda e: e.nearest.median if e.nearest else None,
+}
+METRICS = (*_OF_ALL, *_OF_RUBRICS, *_OF_ANSWERS, *_OF_REVIEWS, *_OF_VECTORS)
 
 
 def metrics(found: Inspection) -> dict[str, float | None]:
-    """The figures of one data set: those of ``METRICS`` that its task has."""
+    """The figures of one data set: those of ``METRICS`` that its task has, and that were asked
+    for."""
     values = {name: figure(found) for name, figure in _OF_ALL.items()}
     if found.rubrics:
         values |= {name: f(found.rubrics, found.items) for name, f in _OF_RUBRICS.items()}
@@ -131,6 +140,8 @@ def metrics(found: Inspection) -> dict[str, float | None]:
         values |= {name: f(found.answers, found.items) for name, f in _OF_ANSWERS.items()}
     if found.reviews:
         values |= {name: f(found.reviews, found.items) for name, f in _OF_REVIEWS.items()}
+    if found.embedded:
+        values |= {name: f(found.embedded) for name, f in _OF_VECTORS.items()}
     return values
 
 
@@ -174,6 +185,8 @@ def check(rules: Sequence[Rule], values: Mapping[str, float | None], task: str) 
 def _why(rule: Rule, task: str) -> str:
     if rule.name in OF_ANOTHER:
         return "give --against"
+    if rule.name in _OF_VECTORS:
+        return "give --embeddings"
     of = (("rubrics", _OF_RUBRICS), ("final answers", _OF_ANSWERS), ("reviews", _OF_REVIEWS))
     for what, figures in of:
         if rule.name in figures:
