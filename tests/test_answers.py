@@ -1,5 +1,7 @@
 """Final answers: found in a text, compared, and nothing that a model writes is run or runs on."""
 
+import time
+
 import pytest
 
 from inner_agent.tasks.verifiable.answers import (
@@ -111,3 +113,15 @@ def test_no_expression_runs_on(endless: str) -> None:
     for agree in agreements(0.001).values():
         assert agree(endless, "x + 1") is False
         assert agree("x + 1", endless) is False
+
+
+@pytest.mark.parametrize(
+    "flood",
+    ["\n" * 500_000, "*\n" * 500_000, "* " * 500_000, "answer\n" * 150_000, "answer" + " " * 10**6,
+     "Answer: 1\n" * 100_000, "\\boxed{" * 150_000, "\\boxed" + " " * 10**6, "> the final " * 80_000],
+)  # fmt: skip
+def test_a_final_answer_is_looked_for_in_linear_time(flood: str) -> None:
+    """A reference answer may have 40,000 characters, and an answer as many as a model may say."""
+    began = time.process_time()
+    final_answer(f"x\n{flood}y\nz")
+    assert time.process_time() - began < 10

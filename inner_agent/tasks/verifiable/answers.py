@@ -16,8 +16,9 @@ from typing import Any
 
 Agree = Callable[[str, str], bool]
 
+# Before the mark nothing reaches over a line's end: a text of empty lines would take for ever.
 _MARK = re.compile(
-    r"^[\s*_#>-]*(?:the )?(?:final )?answer\b[\s*_]*(?:is|:|=)[\s*_:]*(.*)$", re.I | re.M
+    r"^(?:[^\S\n]|[*_#>-])*(?:the )?(?:final )?answer\b[\s*_]*(?:is|:|=)[\s*_:]*(.*)$", re.I | re.M
 )
 _BOXED = re.compile(r"\\boxed\s*\{")
 _ENDS = " \t*_`.,;:!?$\"'"
