@@ -131,6 +131,7 @@ def _unit(text: str) -> str:
 # Expressions.
 
 MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
+MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
 POINTS = 6  # at which two expressions are compared
 _LATEX = {
     r"\cdot": "*", r"\times": "*", r"\div": "/", r"\pi": "pi", r"\left": "", r"\right": "",
@@ -202,7 +203,15 @@ def _tree(text: str) -> ast.expr:
 
 
 def _build(node: ast.expr, powers: int = 0) -> Any:
-    """A sympy expression.  ``powers``: the exponentiations around this node, of which two nest."""
+    """A sympy expression, of numbers that can be held; ``powers`` as in ``_of``."""
+    built = _of(node, powers)
+    if any(max(abs(n.p), n.q).bit_length() > MAX_BITS for n in built.atoms(_sympy().Rational)):
+        raise NoExpression
+    return built
+
+
+def _of(node: ast.expr, powers: int) -> Any:
+    """``powers``: the exponentiations around this node, of which two nest."""
     sympy = _sympy()
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
