@@ -165,6 +165,7 @@ def _unit(text: str) -> str:
 
 MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
 MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
+MAX_INSIDE, MAX_LOGS = 10**6, 1_000  # numbers in an exponential, and in one with a logarithm
 POINTS = 6  # at which two expressions are compared
 _LATEX = {
     r"\cdot": "*", r"\times": "*", r"\div": "/", r"\pi": "pi", r"\left": "", r"\right": "",
@@ -199,7 +200,7 @@ def same_expression(given: str, wanted: str) -> bool:
     try:
         left, right = _read(given), _read(wanted)
         return len(left) == len(right) and all(map(_equal, left, right))
-    except (NoExpression, ArithmeticError, TypeError, ValueError):  # sympy's own refusals too
+    except (NoExpression, ArithmeticError, TypeError, ValueError, RecursionError):  # sympy's too
         return same_text(given, wanted)
 
 
@@ -278,10 +279,13 @@ def _power(base: Any, exponent: Any, powers: int) -> Any:
 
 
 def _exp(inner: Any, powers: int) -> Any:
-    """No power around an exponential nor inside one: its digits can't be held."""
-    if powers:
+    """No power around an exponential nor inside one: its digits can't be held; and no large number
+    inside, least of all with a logarithm: exp(n*log(7)) is the integer 7**n at once."""
+    sympy = _sympy()
+    most = MAX_LOGS if inner.has(sympy.log) else MAX_INSIDE
+    if powers or any(abs(n.p) > most for n in inner.atoms(sympy.Rational)):
         raise NoExpression
-    return _sympy().exp(inner)
+    return sympy.exp(inner)
 
 
 def _equal(left: Any, right: Any) -> bool:
