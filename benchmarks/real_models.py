@@ -2,8 +2,8 @@
 
     metaopt serve-local QWEN.gguf --port 8181 --parallel 4 --context 6144
     metaopt serve-local SMOLLM2.gguf --port 8182 --parallel 1 --context 4096
-    METAOPT_PAPERS=FOLDER python benchmarks/real_models.py OUT [--papers 15] [--minutes 80]
-    METAOPT_PAPERS=FOLDER python benchmarks/real_models.py OUT --table
+    METAOPT_PAPERS=FOLDER python benchmarks/real_models.py OUT [--papers 12] [--draws 3]
+    python benchmarks/real_models.py OUT --table
 
 QWEN plays challenger, verifier, judge and strong solver (with the paper before it), SMOLLM2 the
 weak one; the settings are those of configs/local-llama.toml.  A model of this size can't direct
@@ -11,7 +11,10 @@ the others, so the loop of the baseline and of the published fixes is ``scripted
 
 Paper by paper, each harness works on it once, at most ``ROUNDS`` items.  The last item that it
 wrote and that can be evaluated, accepted or not, is then tried afresh: all attempts of both
-solvers, and the judge on the item's own reference answer, which shows what the judge can see.
+solvers, and the judge on two answers known to be good and bad: the item's own reference answer,
+and one that says nothing.
+When all papers are done, a harness that wrote no such item on a paper is drawn again, so that
+there is more to compare; shares of items and of accepted ones are those of the first draw.
 OUT has a line for each harness and paper that is done, and every reply: the same command goes on
 where it was stopped, and ``--table`` prints the Markdown tables for docs/results.md.
 """
@@ -58,10 +61,8 @@ ARMS: Mapping[str, tuple[Harness, str | None]] = {
     "baseline": (SCRIPTED, None),
     "published_fixes": (SCRIPTED, f"{PREFIX}published_fixes"),
 }
-HEADINGS = (
-    "harness", "papers", "an item", "accepted", "95 %", "weak", "95 %", "strong", "95 %",
-    "gap", "95 %", f"gap against {FIRST}", "95 %", "reference", "calls", "minutes",
-)  # fmt: skip
+PAIRS = (("baseline", FIRST), ("published_fixes", FIRST), ("published_fixes", "baseline"))
+JUDGED = {"decided": "yes or no", "probable": "probability of yes"}
 
 Line = dict[str, Any]
 
@@ -127,13 +128,13 @@ def graded(item: Item, answer: str, verdicts: Sequence[roles.Verdict]) -> Line:
 
 
 async def trial(rig: Rig, paper: PaperText, item: Item, sample: str) -> Line:
-    """Fresh attempts on an item, and what the judge says of its reference answer.
+    """Fresh attempts on an item, and the judge on its reference answer and on ``NOTHING``.
 
     One call after the other, so that the server reads each prompt's beginning once.  Empty where
     a model gave nothing readable.
     """
     ask, models = rig.gateway.ask, rig.config.models
-    answers: dict[str, list[str]] = {"reference": [item.reference_answer]}
+    answers = {"reference": [item.reference_answer], "nothing": [rubric.NOTHING]}
     found: Line = {}
     try:
         for tier in get_args(roles.Tier):
@@ -162,23 +163,27 @@ def seconds(calls: Path, sample: str) -> float:
         return float(db.execute(query, (len(sample), sample)).fetchone()[0])
 
 
-async def once(out: Path, rig: Rig, harness: Path, arm: str, paper: PaperText) -> Line:
+async def once(
+    out: Path, rig: Rig, harness: Path, arm: str, paper: PaperText, draw: int
+) -> Line:  # fmt: skip
     """One harness on one paper, then the trial of its item: the line that is kept."""
-    done = await run_paper(rig, harness, paper, arm, fresh=False)
+    sample = arm if draw == 1 else f"{arm}.{draw}"
+    done = await run_paper(rig, harness, paper, sample, fresh=False)
     result, item = done.result, last_item(done)
     name = paper.paper.id
     return {
         "paper": name,
         "arm": arm,
+        "draw": draw,
         "accepted": result.accepted,
         "reason": result.reason,
         "detail": result.detail,
         "calls": result.calls,
-        "seconds": seconds(out / "calls.db", f"{arm}/{name}/"),
+        "seconds": seconds(out / "calls.db", f"{sample}/{name}/"),
         "rounds": done.trajectory["rounds"],
         "steps": done.trajectory["steps"],
         "item": item.model_dump() if item else None,
-        **(await trial(rig, paper, item, f"afresh/{arm}/{name}") if item else {}),
+        **(await trial(rig, paper, item, f"afresh/{sample}/{name}") if item else {}),
     }
 
 
@@ -194,37 +199,42 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S', time.gmtime())} {text}", file=sys.stderr, flush=True)
 
 
-async def play(out: Path, folder: Path, count: int, minutes: float) -> None:
-    """All harnesses on one paper after the other; what is done is passed over."""
+async def play(out: Path, folder: Path, count: int, draws: int, minutes: float) -> None:
+    """All harnesses on all papers, then again where one gave no item, ``draws`` times in all."""
     settings = config({url: served(url) for url in (QWEN, SMOLLM2)})
     papers = corpus(folder, count, settings.papers.max_paper_tokens)
     gateway = Gateway(settings, CallStore(out / "calls.db"))
+    end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as scratch:
         rig = Rig(settings, gateway, sandbox.choose_mode(settings), Path(scratch))
         made = {
             arm: export_harness(configured, wanted, Path(scratch, arm)).folder
             for arm, (configured, wanted) in ARMS.items()
         }
-        await play_papers(out, rig, made, papers, time.monotonic() + 60 * minutes)
+        turns = [
+            (draw, number, paper, arm)
+            for draw in range(1, draws + 1)
+            for number, paper in enumerate(papers, 1)
+            for arm in made
+        ]
+        for draw, number, paper, arm in turns:
+            if settled(read_lines(out), paper.paper.id, arm, draw):
+                continue
+            turn = f"draw {draw}, paper {number} of {len(papers)}, {arm}"
+            if time.monotonic() > end:
+                say(f"stopped before {turn}; the same command goes on")
+                break
+            line = await once(out, rig, made[arm], arm, paper, draw)
+            with (out / "done.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            say(f"{turn}: {summed_up(line)}")
     await gateway.close()
 
 
-async def play_papers(
-    out: Path, rig: Rig, made: Mapping[str, Path], papers: Sequence[PaperText], end: float
-) -> None:
-    """A line in ``out`` for each paper and harness; nothing new is begun after ``end``."""
-    known = {(line["paper"], line["arm"]) for line in read_lines(out)}
-    for number, paper in enumerate(papers, 1):
-        for arm, harness in made.items():
-            if (paper.paper.id, arm) in known:
-                continue
-            if time.monotonic() > end:
-                say(f"stopped before paper {number}, {arm}; the same command goes on")
-                return
-            line = await once(out, rig, harness, arm, paper)
-            with (out / "done.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            say(f"paper {number} of {len(papers)}, {arm}: {summed_up(line)}")
+def settled(lines: Sequence[Line], paper: str, arm: str, draw: int) -> bool:
+    """Nothing left to do: this draw is there, or an earlier one gave an item."""
+    mine = [line for line in lines if (line["paper"], line["arm"]) == (paper, arm)]
+    return any(line["draw"] >= draw or "weak" in line for line in mine)
 
 
 def summed_up(line: Line) -> str:
@@ -237,7 +247,7 @@ def summed_up(line: Line) -> str:
 
 
 def mean(line: Line, of: str, by: str = "decided") -> float:
-    """The average score of a solver's fresh attempts, or of the reference answer."""
+    """The average score of a solver's fresh attempts, or of one of the two known answers."""
     return fmean(a[by] for a in line[of])
 
 
@@ -255,43 +265,62 @@ def points(values: Sequence[float]) -> list[str]:
     ]
 
 
-def row(arm: str, lines: Sequence[Line], by: str) -> str:
-    """One line of the table."""
-    mine = [line for line in lines if line["arm"] == arm]
-    with_item = {line["paper"]: line for line in mine if "weak" in line}
-    first = {line["paper"]: line for line in lines if line["arm"] == FIRST and "weak" in line}
-    both = [p for p in with_item if p in first] if arm != FIRST else []
-    accepted = sum(line["accepted"] for line in mine)
-    low, high = wilson(accepted, len(mine))
-    tried = with_item.values()
-    cells = [
-        arm, f"{len(mine)}", f"{len(tried)}", f"{accepted}", f"{low:.0%} to {high:.0%}",
-        *points([mean(line, "weak", by) for line in tried]),
-        *points([mean(line, "strong", by) for line in tried]),
-        *points([gap(line, by) for line in tried]),
-        *points([gap(with_item[p], by) - gap(first[p], by) for p in both]),
-        points([mean(line, "reference", by) for line in tried])[0],
-        f"{fmean(line['calls'] for line in mine):.1f}",
-        f"{fmean(line['seconds'] for line in mine) / 60:.1f}",
-    ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+def tried(lines: Sequence[Line], arm: str) -> dict[str, Line]:
+    """By paper, the only draw that gave an item."""
+    return {line["paper"]: line for line in lines if line["arm"] == arm and "weak" in line}
+
+
+def table(*rows: Sequence[str]) -> str:
+    """A Markdown table; the first row is the heading."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+
+
+def worked(arm: str, lines: Sequence[Line]) -> list[str]:
+    """How a harness fared: a row."""
+    draws = [line for line in lines if line["arm"] == arm]
+    first = [line for line in draws if line["draw"] == 1]
+    cells = [arm, f"{len(first)}"]
+    for count in (sum("weak" in x for x in first), sum(x["accepted"] for x in first)):
+        low, high = wilson(count, len(first))
+        cells += [f"{count}", f"{low:.0%} to {high:.0%}"]
+    calls, seconds_ = (fmean(line[what] for line in draws) for what in ("calls", "seconds"))
+    return [*cells, f"{calls:.1f}", f"{seconds_ / 60:.1f}", f"{len(tried(lines, arm))}"]
+
+
+def scored(arm: str, lines: Sequence[Line], by: str) -> list[str]:
+    """What its items came to, over papers: a row."""
+    items = tried(lines, arm).values()
+    averages = [[mean(line, of, by) for line in items] for of in ("weak", "strong")]
+    gaps = [gap(line, by) for line in items]
+    cells = [cell for values in (*averages, gaps) for cell in points(values)]
+    known = [points([mean(line, of, by) for line in items])[0] for of in ("reference", "nothing")]
+    return [arm, JUDGED[by], f"{len(items)}", *cells, *known]
+
+
+def differing(one: str, other: str, lines: Sequence[Line], by: str) -> list[str]:
+    """The difference of two harnesses' gaps on the papers where both have an item: a row."""
+    ones, others = tried(lines, one), tried(lines, other)
+    both = [paper for paper in ones if paper in others]
+    differences = [gap(ones[paper], by) - gap(others[paper], by) for paper in both]
+    return [f"{one} - {other}", JUDGED[by], f"{len(both)}", *points(differences)]
 
 
 def tables(lines: Sequence[Line]) -> str:
-    """Two Markdown tables over the papers that all harnesses have done."""
-    papers = [line["paper"] for line in lines if line["arm"] == FIRST]
-    done = [p for p in papers if {x["arm"] for x in lines if x["paper"] == p} == set(ARMS)]
-    kept = [line for line in lines if line["paper"] in done]
-    head = f"| {' | '.join(HEADINGS)} |\n{'|---' * len(HEADINGS)}|"
-    titles = {
-        "decided": "Scores by the judge's decisions, yes or no",
-        "probable": "Scores by the judge's probability of yes",
-    }
-    parts = [
-        "\n".join([f"{title}, {len(done)} papers:\n", head, *(row(arm, kept, by) for arm in ARMS)])
-        for by, title in titles.items()
-    ]
-    return "\n\n".join(parts)
+    """Three Markdown tables over the papers that all harnesses have done."""
+    arms = {p: {x["arm"] for x in lines if x["paper"] == p} for p in {x["paper"] for x in lines}}
+    kept = [line for line in lines if arms[line["paper"]] == set(ARMS)]
+    work = ("harness", "papers", "an item", "95 %", "accepted", "95 %", "calls", "minutes", "tried")
+    scores = ("harness", "judge", "items", "weak", "95 %", "strong", "95 %", "gap", "95 %",
+              "reference", "nothing")  # fmt: skip
+    differences = ("gap", "judge", "papers", "difference", "95 %")
+    return "\n\n".join(
+        [
+            table(work, *(worked(arm, kept) for arm in ARMS)),
+            table(scores, *(scored(arm, kept, by) for by in JUDGED for arm in ARMS)),
+            table(differences, *(differing(*pair, kept, by) for by in JUDGED for pair in PAIRS)),
+        ]
+    )
 
 
 def main() -> None:
@@ -300,7 +329,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("out", type=Path, help="a folder for the replies and what is done")
-    parser.add_argument("--papers", type=int, default=15, help="the first so many of the corpus")
+    parser.add_argument("--papers", type=int, default=12, help="the first so many of the corpus")
+    parser.add_argument("--draws", type=int, default=3, help="of a harness that gave no item")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after these")
     parser.add_argument("--table", action="store_true", help="print what there is, ask no model")
     args = parser.parse_args()
@@ -309,7 +339,7 @@ def main() -> None:
             parser.error("set METAOPT_PAPERS to a folder of papers")
         args.out.mkdir(parents=True, exist_ok=True)
         folder = Path(os.environ["METAOPT_PAPERS"])
-        asyncio.run(play(args.out, folder, args.papers, args.minutes))
+        asyncio.run(play(args.out, folder, args.papers, args.draws, args.minutes))
     lines = read_lines(args.out)
     print(f"{machine()}\n\n{tables(lines)}" if lines else "nothing is done yet")
 
