@@ -2,19 +2,21 @@
 
     metaopt serve-local QWEN.gguf --port 8181 --parallel 4 --context 6144
     metaopt serve-local SMOLLM2.gguf --port 8182 --parallel 1 --context 4096
-    METAOPT_PAPERS=FOLDER python benchmarks/real_models.py OUT [--papers 12] [--draws 3]
-    python benchmarks/real_models.py OUT --table
+    METAOPT_PAPERS=FOLDER python benchmarks/real_models.py OUT [--papers 12] [--arms ARM ...]
+    python benchmarks/real_models.py OUT [OUT ...] --table
 
 QWEN plays challenger, verifier, judge and strong solver (with the paper before it), SMOLLM2 the
 weak one; the settings are those of configs/local-llama.toml.  A model of this size can't direct
-the others, so the loop of the baseline and of the published fixes is ``scripted.diff``.
+the others, so the loop of the baseline and of the published fixes is ``scripted.diff``; and it
+seldom writes JSON once it has reasoned in words, so there is a second CoT-Self-Instruct
+(``cot_in_json.diff``) that has what it wrote written out in a call that a JSON schema binds.
 
 Paper by paper, each harness works on it once, at most ``ROUNDS`` items.  The last item that it
 wrote and that can be evaluated, accepted or not, is then tried afresh: all attempts of both
 solvers, and the judge on two answers known to be good and bad: the item's own reference answer,
 and one that says nothing.
-When all papers are done, a harness that wrote no such item on a paper is drawn again, so that
-there is more to compare; shares of items and of accepted ones are those of the first draw.
+With ``--draws`` a harness that wrote no such item on a paper is drawn again when all papers are
+done; shares of items and of accepted ones are those of the first draw.
 OUT has a line for each harness and paper that is done, and every reply: the same command goes on
 where it was stopped, and ``--table`` prints the Markdown tables for docs/results.md.
 """
@@ -55,13 +57,21 @@ ROUNDS = 2
 ATTEMPTS = 3  # of each solver, afresh; while a harness works, as many as the config says
 ANSWER_TOKENS = 200  # of either solver; a longer answer is cut off and judged as it is
 FIRST = "cot_self_instruct"
+IN_JSON = f"{FIRST}, item by schema"
 SCRIPTED = Harness(patch=str(classic_diff(f"{PREFIX}scripted")))
 ARMS: Mapping[str, tuple[Harness, str | None]] = {
     FIRST: (Harness(), f"{PREFIX}{FIRST}"),
     "baseline": (SCRIPTED, None),
     "published_fixes": (SCRIPTED, f"{PREFIX}published_fixes"),
+    IN_JSON: (
+        Harness(patch=str(classic_diff(f"{PREFIX}{FIRST}"))),
+        str(ROOT / "benchmarks" / "cot_in_json.diff"),
+    ),
 }
-PAIRS = (("baseline", FIRST), ("published_fixes", FIRST), ("published_fixes", "baseline"))
+PAIRS = (
+    ("baseline", FIRST), ("published_fixes", FIRST), ("baseline", IN_JSON),
+    ("published_fixes", IN_JSON), ("published_fixes", "baseline"),
+)  # fmt: skip
 JUDGED = {"decided": "yes or no", "probable": "probability of yes"}
 
 Line = dict[str, Any]
@@ -199,7 +209,9 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S', time.gmtime())} {text}", file=sys.stderr, flush=True)
 
 
-async def play(out: Path, folder: Path, count: int, draws: int, minutes: float) -> None:
+async def play(
+    out: Path, folder: Path, count: int, draws: int, minutes: float, arms: Sequence[str]
+) -> None:
     """All harnesses on all papers, then again where one gave no item, ``draws`` times in all."""
     settings = config({url: served(url) for url in (QWEN, SMOLLM2)})
     papers = corpus(folder, count, settings.papers.max_paper_tokens)
@@ -210,6 +222,7 @@ async def play(out: Path, folder: Path, count: int, draws: int, minutes: float) 
         made = {
             arm: export_harness(configured, wanted, Path(scratch, arm)).folder
             for arm, (configured, wanted) in ARMS.items()
+            if arm in arms
         }
         turns = [
             (draw, number, paper, arm)
@@ -328,19 +341,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="a folder for the replies and what is done")
+    parser.add_argument("out", type=Path, nargs="+", help="a folder for replies and what is done")
     parser.add_argument("--papers", type=int, default=12, help="the first so many of the corpus")
-    parser.add_argument("--draws", type=int, default=3, help="of a harness that gave no item")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS, metavar="ARM")
+    parser.add_argument("--draws", type=int, default=1, help="of a harness that gave no item")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after these")
-    parser.add_argument("--table", action="store_true", help="print what there is, ask no model")
+    parser.add_argument("--table", action="store_true", help="of all folders; ask no model")
     args = parser.parse_args()
     if not args.table:
-        if "METAOPT_PAPERS" not in os.environ:
-            parser.error("set METAOPT_PAPERS to a folder of papers")
-        args.out.mkdir(parents=True, exist_ok=True)
+        if "METAOPT_PAPERS" not in os.environ or len(args.out) > 1:
+            parser.error("set METAOPT_PAPERS to a folder of papers, and name one folder to work in")
+        [out] = args.out
+        out.mkdir(parents=True, exist_ok=True)
         folder = Path(os.environ["METAOPT_PAPERS"])
-        asyncio.run(play(args.out, folder, args.papers, args.draws, args.minutes))
-    lines = read_lines(args.out)
+        asyncio.run(play(out, folder, args.papers, args.draws, args.minutes, args.arms))
+    lines = [line for out in args.out for line in read_lines(out)]
     print(f"{machine()}\n\n{tables(lines)}" if lines else "nothing is done yet")
 
 
