@@ -92,10 +92,10 @@ def build(arm: Arm, folder: Path) -> Path:
     return folder
 
 
-def corpus(folder: Path | None, count: int) -> list[PaperText]:
-    """``count`` papers: synthetic ones, or those of a folder, over and over."""
+def corpus(folder: Path | None, count: int, tokens: int = 24_000) -> list[PaperText]:
+    """``count`` papers: synthetic ones, or those of a folder, over and over, cut to ``tokens``."""
     if folder is not None:
-        real = [read_paper(paper, 24_000) for paper in find_papers(folder).values()]
+        real = [read_paper(paper, tokens) for paper in find_papers(folder).values()]
         return [real[n % len(real)] for n in range(count)]
     return [
         PaperText(Paper(p.id, p.title, Path(), p.id, p.topic), p.text, 0)
