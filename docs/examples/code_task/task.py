@@ -20,6 +20,7 @@ from inner_agent.tasks.verifiable.answers import final_answer
 
 HERE = Path(__file__).parent
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)  # a second one is a second program
 
 
 def make(config: InnerConfig) -> Task:
@@ -51,8 +52,10 @@ def _limits(config: InnerConfig) -> Limits:
 def refusal(item: Item) -> str:
     """What can be seen without running anything."""
     programs = PROGRAM.findall(item.context)
-    if len(programs) != 1:
+    if len(programs) != 1 or len(FENCE.findall(item.context)) != 2:
         return "context: must hold one program, between a line ```python and a line ```"
+    if not programs[0].isascii():
+        return "context: the program holds letters beyond ASCII, which may look like others"
     if programs[0] not in prompts.block("context", item.context):
         return "context: the program holds a tag or a character that solvers aren't shown as it is"
     return verifiable.refusal(item)
