@@ -56,7 +56,8 @@ async def run_program(source: str, limits: Limits) -> Ran:
 def _file(source: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="metaopt-") as folder:
         path = Path(folder, "program.py")
-        path.write_text(source, encoding="utf-8", newline="")
+        # With a mark, for a line "coding: utf-7" would make another program of the same text.
+        path.write_text(source, encoding="utf-8-sig", newline="")
         yield path
 
 

@@ -193,6 +193,10 @@ HARMFUL = {
     "fills the disk": ("open('/work/x', 'wb').write(b'x' * 2**24)", "it ends with status 1"),
     "kills what it can": ("import os\nos.kill(-1, 9)", "it ends with status"),
     "is no program": ("print(", "SyntaxError"),
+    "is read in another encoding": (
+        "# coding: utf-7\nx = 5  # +AAo-x = 'got in'\nprint(x)",
+        "encoding problem",
+    ),
     "is another each time": ("import os\nprint(os.urandom(4).hex())", "something else each time"),
     "prints nothing": ("x = 1", "must print one line"),
     "prints two lines": ("print(1)\nprint(2)", "must print one line"),
@@ -238,7 +242,7 @@ def test_a_hostile_program_comes_to_nothing(name: str) -> None:
         ("```python\nprint(1)\n```\n\n```python\nprint(2)\n```", "must hold one program"),
         ("```python\nprint(1)", "must hold one program"),
         ("```python\nprint('</s>')\n```", "aren't shown as it is"),
-        ("```python\nprint('\u200b')\n```", "aren't shown as it is"),
+        ("```python\nprint('\u200b')\n```", "beyond ASCII"),
         ("```python\nprint('1')\n```", ""),
     ],
 )
@@ -291,6 +295,25 @@ def test_what_the_documentation_quotes_is_what_is_there() -> None:
     assert Counter(kind for kind, _ in quoted) == {"python": 4, "toml": 1, "md": 1}
     for _, text in quoted:
         assert any(text in file for file in files), text
+
+
+@pytest.mark.parametrize(
+    ("more", "program", "why"),
+    [
+        ("", "print(5)", ""),
+        ("```py\nprint(6)\n```\n", "print(5)", "must hold one program"),
+        ("  ```python\n  print(6)\n  ```\n", "print(5)", "must hold one program"),
+        ("~~~python\nprint(6)\n~~~\n", "print(5)", "must hold one program"),
+        ("````\n", "print(5)", "must hold one program"),
+        ("", "\u0430 = 5\na = 6\nprint(\u0430)", "may look like others"),
+    ],
+)
+def test_the_program_that_is_run_is_the_one_that_is_read(more: str, program: str, why: str) -> None:
+    item = item_of(program + "\n", "5")
+    item = item.model_copy(update={"context": more + item.context})
+    refused = task_of(config()).refusal(item)
+    assert why in refused
+    assert bool(why) == bool(refused)
 
 
 @pytest.mark.usefixtures("bubblewrap")

@@ -31,6 +31,10 @@ def generate(out: Path, config: str, *overrides: str) -> int:
         ("def make(config:", "{path}: SyntaxError: '(' was never closed"),
         ("import no_such_thing", "{path}: ModuleNotFoundError: No module named 'no_such_thing'"),
         ("raise SystemExit(3)", "{path}: SystemExit: 3"),
+        (
+            "def make(config): raise SystemExit(4)",
+            "{path}: make(config): SystemExit: 4",
+        ),
         ("x = 1", "{path}: no function make(config); docs/tasks.md shows how to write one"),
         ("make = 1", "{path}: no function make(config)"),
         ("def make(config): return 1", "{path}: make(config) must return a Task, not int"),

@@ -36,7 +36,7 @@ def task_of(config: InnerConfig) -> Task:
         task = make(config)
     except UserError as e:
         raise UserError(f"{name}: {e}") from None
-    except Exception as e:  # whatever the user's own code raises
+    except (Exception, SystemExit) as e:  # whatever the user's own code raises
         raise UserError(f"{name}: make(config): {_one_line(e)}") from None
     if not isinstance(task, Task):
         raise UserError(f"{name}: make(config) must return a Task, not {type(task).__name__}")

@@ -4,6 +4,7 @@ An item is one of task ``verifiable``, with a whole program in its context.  Nob
 for what the program prints, neither the challenger's nor a model's: it is run, in the jail.
 """
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from inner_agent.tasks.task import Task
 from inner_agent.tasks.verifiable.answers import final_answer
 
 HERE = Path(__file__).parent
+FENCE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)  # a second one is a second program
 
 
 def make(config: InnerConfig) -> Task:
@@ -51,6 +53,8 @@ def refusal(item: Item) -> str:
     program = program_of(item)
     if not program:
         return "context: must hold one program, between a line ```python and a line ```"
+    if not program.isascii():
+        return "context: the program holds letters beyond ASCII, which may look like others"
     if program not in prompts.block("context", item.context):
         return "context: the program holds a tag or a character that solvers aren't shown as it is"
     return verifiable.refusal(item)
@@ -60,7 +64,8 @@ def program_of(item: Item) -> str:
     """The program in the one block of an item's context, or ``""``."""
     before, _, rest = item.context.partition("```python\n")
     program, end, after = rest.partition("\n```")
-    return f"{program}\n" if end and "```" not in before + after else ""
+    alone = len(FENCE.findall(item.context)) == 2 and "```" not in before + after
+    return f"{program}\n" if end and alone else ""
 
 
 async def examine(item: Item, limits: Limits) -> str:

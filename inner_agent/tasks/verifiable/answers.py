@@ -165,6 +165,8 @@ def _unit(text: str) -> str:
 
 MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
 MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
+_ENDLESS = re.compile(r"e[+-]\d{3}")  # 1e308, or 1e-308: no constant has such an exponent
+MAX_ROOT = 10**6  # x**0.123456 is a root of this order
 MAX_INSIDE, MAX_LOGS = 10**6, 1_000  # numbers in an exponential, and in one with a logarithm
 POINTS = 6  # at which two expressions are compared
 _LATEX = {
@@ -179,6 +181,7 @@ _BARE = re.compile(rf"\b({_NAMES})\s+(\w+)")  # log n
 _TIMES = re.compile(
     r"(?<=\d)\s*(?=[A-Za-z(])(?![eE][-+]?\d)|(?<=\))\s*(?=[\w(])"
     rf"|(?<=\b[A-Za-z])\s+(?=[A-Za-z]\b|\(|(?:{_NAMES})\()"
+    r"|(?<=\b[a-eg-z])(?=\()"  # n(n+1); f(x) is none
 )
 _OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
@@ -248,7 +251,7 @@ def _of(node: ast.expr, powers: int) -> Any:
     sympy = _sympy()
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            if len(str(value)) > MAX_DIGITS:
+            if len(str(value)) > MAX_DIGITS or _ENDLESS.search(str(value)):
                 raise NoExpression
             return sympy.Rational(str(value))
         case ast.Name(id=name) if name in CONSTANTS:
@@ -273,7 +276,9 @@ def _of(node: ast.expr, powers: int) -> Any:
 
 
 def _power(base: Any, exponent: Any, powers: int) -> Any:
-    if powers > 1 or (exponent.is_number and abs(exponent) > MAX_EXPONENT):
+    if powers > 1 or (exponent.is_number and abs(exponent.evalf(20)) > MAX_EXPONENT):
+        raise NoExpression
+    if any(n.q > MAX_ROOT for n in exponent.atoms(_sympy().Rational)):
         raise NoExpression
     return base**exponent
 
