@@ -417,6 +417,9 @@ async def _honeypots(checkup: Checkup, config: RunConfig) -> None:
     except (UserError, ProviderError, BudgetExhausted) as e:
         checkup.add("honeypots", FAIL, str(e), checkup.set("models.auditor.model", "NAME"))
         return
+    if not outcomes:
+        checkup.add("honeypots", SKIP, "not tried: they have rubrics, which this task has not")
+        return
     wrong, right = list(missed(outcomes)), sum(o.right for o in outcomes)
     detail = f"judge and auditor treat {right} of {len(outcomes)} rightly"
     if wrong:

@@ -101,7 +101,7 @@ def _forest(axes: Axes, wins: Sequence[Preference], simulated: bool) -> None:
     for row, one in enumerate(wins):
         colour, rate = COLOURS[one.verdict], one.rate
         axes.plot(_known(rate), [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.plot(rate.value, row, "o", color=colour, markersize=5)
+        axes.plot(rate.value, row, "o", color=colour, markersize=5, clip_on=False)
         axes.annotate(
             f"{rate.value:.0%}, {several(one.pairs, 'pair')}", (1.01, row),
             xycoords=("axes fraction", "data"), va="center", fontsize=7,

@@ -226,7 +226,8 @@ def _notes(found: Quality) -> Iterator[str]:
 def _pair_notes(found: Quality) -> Iterator[str]:
     yield (
         "pairs: each shown in both orders; won, lost: both orders agree; everything else is tied,"
-        " and ties count half in the win rate"
+        f" and ties count half in the win rate; a verdict takes p <= {LEVEL} and an interval"
+        " without 50"
     )
     yield (
         "flipped: share of pairs whose verdict went with the order; first shown: share of verdicts"
