@@ -366,7 +366,7 @@ def test_without_a_comparer_the_rest_is_measured_and_pairs_can_follow(
     [
         (["nowhere"], [], "no such data set"),
         (["empty", FIXES], [], "no item yet"),
-        ([COT, FIXES], [], "no item yet; go on with metaopt generate, or give --items final"),
+        ([COT, FIXES], [], "--items final measures what was handed in"),
         (["empty", FIXES], ["--items", "final"], "no result.json below papers/ names a final item"),
         (["verifiable", FIXES], [], "of the task 'verifiable', where the config's is 'rubric'"),
         (["mixed"], [], "simulated items among others"),

@@ -21,6 +21,7 @@ from metaopt.config import RunConfig, load_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
 from metaopt.measure import CACHE
+from metaopt.text import several
 
 
 @dataclass(slots=True)
@@ -100,8 +101,13 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
         simulated = line.simulated
         trees.add(_tree(value))
         found.append(_Found(line.paper.id, line.paper.sha256, item))
+    if not found and path.is_dir():
+        raise UserError(
+            f"{file}: no item yet, of {several(_papers(path), 'paper')}; --items final measures"
+            " what was handed in, accepted or not"
+        )
     if not found:
-        raise UserError(f"{file}: no item yet; go on with metaopt generate, or give --items final")
+        raise UserError(f"{file}: no item; leave it out")
     tree = trees.pop() if len(trees) == 1 else ""
     tried = _papers(path) if path.is_dir() else None
     return _set(path, name, tree, bool(simulated), tried, found, library)
