@@ -46,6 +46,7 @@ check: .venv/.extra-test ## linters and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples/code_task/task.py
 
 format: .venv/.extra-test ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only .

@@ -225,9 +225,20 @@ def inspect(
         Path | None,
         typer.Option(help="A data set, or a .jsonl file with questions: what is in both?"),
     ] = None,
-    by: Annotated[
-        str, typer.Option(help="How texts are compared: words (embeddings: not yet).")
-    ] = "words",
+    embeddings: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="URL MODEL",
+            help="Compare questions by this model's vectors too: they are sent to the"
+            " OpenAI-compatible server at URL, such as http://localhost:8000/v1.",
+        ),
+    ] = None,
+    embeddings_key: Annotated[
+        str, typer.Option(metavar="ENV", help="The environment variable with its key.")
+    ] = "",
+    embeddings_near: Annotated[
+        float, typer.Option(min=0, max=1, help="Cosine from which two questions are one.")
+    ] = 0.9,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -241,12 +252,53 @@ def inspect(
 ) -> None:
     """A data set as a whole: repeats, variety, rubrics, leaks, scores, coverage, overlap."""
     from analysis.inspect.command import inspect_data
+    from analysis.inspect.embeddings import Embedder
 
-    told, failed = inspect_data(data, against, by, fail_on or (), json, plot)
+    embedder = Embedder(*embeddings, embeddings_key, embeddings_near) if embeddings else None
+    told, failed = inspect_data(data, against, embedder, fail_on or (), json, plot)
     print(told)
     if failed:
         print(failed, file=sys.stderr)
         raise typer.Exit(1)
+
+
+@app.command()
+def dataquality(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA [DATA ...]", help="Folders made by generate, or .jsonl files of items."
+        ),
+    ],
+    config: Annotated[Path, typer.Option(help="A TOML config file: by it all are measured.")],
+    out: Annotated[Path, typer.Option(help="The measurement's folder.")],
+    items: Annotated[
+        str,
+        typer.Option(help="accepted, or final: what a paper's result.json names, accepted or not."),
+    ] = "accepted",
+    attempts: Annotated[
+        int | None, typer.Option(min=1, help="Of each solver on each item; the config's.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=2, help="Items of so many papers of each data set; all.")
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pairs to compare of every two data sets, at most; 100."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the papers and pairs that are drawn.")] = 0,
+    json: JsonOption = None,
+    plot: PlotOption = None,
+    override: SetOption = None,
+) -> None:
+    """Weak, strong and gap of data sets by fresh attempts, and which items are better, by pairs."""
+    from analysis.dataquality.command import Asked, measure_data
+    from metaopt.config import load_config
+
+    with told_how_to_go_on():
+        settings = load_config(config, override or ())
+        asked = Asked(items, attempts, sample, pairs, seed)
+        print(measure_data(data, settings, out, asked, json, plot))
 
 
 @app.command()

@@ -18,6 +18,7 @@ def deviations(config: RunConfig, validation_papers: int) -> list[str]:
     return [
         *_models(config),
         *_search(config, validation_papers),
+        *_task(config),
         *_score(config),
         *_always(config),
     ]
@@ -66,7 +67,27 @@ def _search(config: RunConfig, validation_papers: int) -> Iterator[str]:
     )
 
 
-def _score(config: RunConfig) -> Iterator[str]:
+def _task(config: RunConfig) -> Iterator[str]:
+    """Rubrics with thresholds are the published baseline's task; the others are named."""
+    task = config.task
+    if task.name == "rubric":
+        yield from _thresholds(config)
+    elif task.name == "verifiable":
+        compared = "by the judge" if task.answer == "verifier" else f"by code ({task.answer})"
+        yield (
+            "Questions have one right answer instead of a rubric; final answers are compared"
+            f" {compared}, and the rule is “{task.rule}”."
+        )
+    elif task.name == "learnable":
+        yield (
+            "No thresholds: a judge that reads all attempts decides whether a question is worth"
+            f" training on (accepted: {', '.join(task.accept)})."
+        )
+    else:
+        yield f"The task is one of one's own, {task.name.rpartition('/')[2]}."
+
+
+def _thresholds(config: RunConfig) -> Iterator[str]:
     preset = config.criteria.preset
     if preset != "deployed":
         yield f"Items are accepted by the preset “{preset}”, the rule of the published text."
@@ -78,13 +99,18 @@ def _score(config: RunConfig) -> Iterator[str]:
     ]
     if changed:
         yield f"Thresholds of acceptance differ from that rule: {', '.join(changed)}."
+
+
+def _score(config: RunConfig) -> Iterator[str]:
     if config.score == "fresh":
         yield (
             "On validation papers an item passes only if it is accepted a second time, with new"
             " attempts (published: one acceptance)."
         )
     checks = ["checks of its text"]
-    checks += ["three answers that show no work"] if config.audit.probes else []
+    probes = {"rubric": "three ", "learnable": "three ", "verifiable": "two "}
+    number = probes.get(config.task.name, "")
+    checks += [f"{number}answers that show no work"] if config.audit.probes else []
     checks += ["an auditor that reads paper and item"] if config.audit.llm else []
     yield (
         f"An accepted item passes only if it stands an audit that no harness can change:"

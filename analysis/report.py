@@ -12,6 +12,8 @@ from pathlib import Path
 from analysis.deviations import deviations
 from analysis.predictions import Score, audit
 from inner_agent.calls import Usage
+from inner_agent.criteria import Criteria
+from inner_agent.tasks.choice import task_of
 from metaopt.config import RunConfig
 from metaopt.integrity import audited_text
 from metaopt.optimism import Figure, cells, meter
@@ -149,18 +151,48 @@ def _how(record: RunRecord) -> str:
 
 
 def _passing(config: RunConfig) -> str:
-    c = config.criteria
+    return (
+        f"A paper passes if within {config.limits.items} questions the harness finds one"
+        f" {_accepted(config)}; and if it then stands the audit"
+        + (" and a second evaluation with new attempts." if config.score == "fresh" else ".")
+    )
+
+
+def _accepted(config: RunConfig) -> str:
+    """When the task takes an item, as what follows "one"."""
+    hard = "that is hard for the weak solver and not for the strong one"
+    each = f"at {config.models['weak'].attempts} attempts each"
+    if config.task.name == "rubric":
+        return f"{hard}, {each}: {_thresholds(config.criteria)}"
+    if config.task.name == "verifiable":
+        rule = task_of(config).rule
+        how = (
+            "by the judge"
+            if config.task.answer == "verifier"
+            else f"by code ({config.task.answer})"
+        )
+        return (
+            f"with one right answer {hard}: {rule.weak_text}, and {rule.strong_text}; final answers"
+            f" are compared with the reference {how}"
+        )
+    if config.task.name == "learnable":
+        levels = " or ".join(f"“{level}”" for level in config.task.accept)
+        return (
+            f"that is worth training on. Both solvers answer it, {each}, and are graded by its"
+            " rubric, without thresholds; a judge that reads all attempts has to call its"
+            f" suitability {levels}"
+        )
+    return f"that the task {Path(config.task.name).name} accepts, {each}"
+
+
+def _thresholds(c: Criteria) -> str:
     limit = "at most" if c.weak_avg_inclusive else "below"
     upper = f" and below {c.strong_avg_below:.0%}" if c.strong_avg_below <= 1 else ""
     zero = "" if c.zeros_allowed else ", and no attempt of either scores 0"
-    attempts = config.models["weak"].attempts
     return (
-        f"A paper passes if within {config.limits.items} questions the harness finds one that is"
-        f" hard for the weak solver and not for the strong one, at {attempts} attempts each:"
-        f" weak average {limit} {c.weak_avg_max:.0%}, no weak attempt above {c.weak_max:.0%},"
+        f"weak average {limit} {c.weak_avg_max:.0%}, no weak attempt above {c.weak_max:.0%},"
         f" strong average at least {c.strong_avg_min:.0%}{upper}, a gap of {c.gap_min:.0%} or"
-        f" more{zero}; and if it then stands the audit"
-        + (" and a second evaluation with new attempts." if config.score == "fresh" else ".")
+        f" more{zero}"
     )
 
 

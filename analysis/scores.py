@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import Any
 
 from inner_agent import generate
-from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, find, open_record
 from metaopt.statistics import student
@@ -63,13 +62,16 @@ def scores_of(folder: Path) -> list[Scores]:
 
 
 def _of_dataset(folder: Path) -> Scores:
-    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
-        (rollouts,) = db.execute("SELECT COUNT(*) FROM results").fetchone()
+    with closing(generate.read_results(folder)) as db:
+        (rollouts,) = db.execute("SELECT COUNT(*) FROM slots").fetchone()
     items = list(_items(folder / "items.jsonl"))
     if not items:
         raise UserError(f"{folder}: no item in items.jsonl yet; go on with metaopt generate")
-    by_paper = {str(item["paper"]["id"]): [(item["weak_avg"], item["strong_avg"])]
-                for item in items}  # fmt: skip
+    by_paper: dict[str, list[tuple[float, float]]] = {}
+    for item in items:
+        by_paper.setdefault(str(item["paper"]["id"]), []).append(
+            (item["weak_avg"], item["strong_avg"])
+        )
     simulated = any(item["simulated"] for item in items)
     return _scores(folder.resolve().name, "", simulated, rollouts, by_paper)
 
@@ -119,11 +121,12 @@ def _scores(
     gaps = [s - w for w, s in zip(weak, strong, strict=True)]
     return Scores(
         name, harness, simulated, rollouts, sum(map(len, by_paper.values())), len(by_paper),
-        _mean(weak, 0.0), _mean(strong, 0.0), _mean(gaps, -1.0),
+        mean_of(weak, 0.0), mean_of(strong, 0.0), mean_of(gaps, -1.0),
     )  # fmt: skip
 
 
-def _mean(values: Sequence[float], least: float) -> Mean:
+def mean_of(values: Sequence[float], least: float) -> Mean:
+    """The mean of papers' values, which lie between ``least`` and 1, with its interval."""
     known = student(values)
     low, high = (max(least, known[0]), min(1.0, known[1])) if known else (None, None)
     return Mean(fmean(values), low, high)

@@ -23,19 +23,19 @@ from common import machine
 from simulator_table import IN_FLIGHT, config, corpus
 
 from inner_agent import sandbox
-from inner_agent.audit import audit
 from inner_agent.calls import CallStore
 from inner_agent.evaluation import Evaluator
 from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused
 from inner_agent.papers import PaperText
 from inner_agent.run_paper import Rig, Rollout, run_paper
+from inner_agent.settings import InnerConfig
 from metaopt.classics import PREFIX, classics
 from metaopt.config import Harness
+from metaopt.dataquality import try_item
 from metaopt.harnesses import export_harness
 from metaopt.statistics import clustered, student
 
-TRIES = 3  # of an evaluation that gives no verdict
 BASELINE = "baseline"
 FIRST = (
     "self_instruct", "grounded_self_instruct", "cot_self_instruct", "self_challenging",
@@ -77,27 +77,20 @@ def final_item(rollout: Rollout) -> Item | None:
         return None
 
 
-async def tried(rig: Rig, paper: PaperText, item: Item, sample: str) -> Handed | None:
-    """Both solvers' attempts, none spared, and the audit; None where nothing was readable."""
+async def handed_in(rig: Rig, paper: PaperText, item: Item, sample: str) -> Handed | None:
+    """An item tried afresh; None where nothing was readable."""
     evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-    for n in range(TRIES):
-        weak = await evaluator.weak(item, f"{sample}/{n}")
-        if weak.status == "SOLVER_ERROR":
-            continue
-        strong = await evaluator.strong(item, f"{sample}/{n}", weak)
-        if strong.status == "SOLVER_ERROR":
-            continue
-        report = await audit(
-            rig.gateway.ask, rig.config, item, paper.text, f"{sample}/audit", evaluator.usage
-        )
-        return Handed(item.question, fmean(weak.scores), fmean(strong.scores), report.passed)
-    return None
+    found, _ = await try_item(evaluator, item, sample)
+    if found.problem:
+        return None
+    return Handed(item.question, fmean(found.weak), fmean(found.strong), not found.findings)
 
 
-async def play(folder: Path, papers: Sequence[PaperText], repeats: int, seed: int) -> list[Played]:
+async def play(
+    folder: Path, papers: Sequence[PaperText], repeats: int, own: InnerConfig
+) -> list[Played]:
     """A harness on each paper; its calls are those up to its end, without the trial after."""
-    settings = config(seed).model_copy(update={"short_circuit": False})
-    own = config(seed)
+    settings = own.model_copy(update={"short_circuit": False})
     unaudited = own.audit.model_copy(update={"llm": False, "probes": False})
     own = own.model_copy(update={"audit": unaudited})
     gateway = Gateway(settings, CallStore(":memory:"))
@@ -113,7 +106,7 @@ async def play(folder: Path, papers: Sequence[PaperText], repeats: int, seed: in
                 if result.reason not in ("passed", "audit_failed", "not_accepted"):
                     raise SystemExit(f"{folder}: {result.reason} ({result.detail})")
                 sample = f"afresh/{repeat}/{paper.paper.id}"
-                handed = await tried(after, paper, item, sample) if item else None
+                handed = await handed_in(after, paper, item, sample) if item else None
                 return Played(paper.paper.id, result.accepted, result.calls, handed)
 
         played = await asyncio.gather(*(once(p, r) for r in range(repeats) for p in papers))
@@ -178,7 +171,10 @@ def main() -> None:
         for name in args.arms.split(","):
             wanted = None if name == BASELINE else f"{PREFIX}{name}"
             made = export_harness(Harness(), wanted, Path(scratch)).folder
-            print(row(name, asyncio.run(play(made, papers, args.repeats, args.seed))), flush=True)
+            print(
+                row(name, asyncio.run(play(made, papers, args.repeats, config(args.seed)))),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import numpy as np
 from common import ROOT, machine
 from numpy.typing import NDArray
 
-from inner_agent.generate import Results, end_of
-from inner_agent.intake import End, Intake
+from inner_agent.generate import Results
+from inner_agent.intake import End, Intake, Slot
 from inner_agent.papers import Paper
 from inner_agent.settings import Audit, Budget
 from metaopt.chance import drawn_papers
@@ -172,13 +172,13 @@ def made(folder: Path, papers: str) -> list[End]:
     config = load_config(ROOT / "configs/demo.toml", [f'papers.path="{papers}"'])
     make_dataset(config, folder, HARNESS)
     with closing(Results(folder / "results.db")) as results:
-        found = [results.get(paper) for paper in papers_of(config, folder / "cache").values()]
-    return [end_of(*one) for one in found if one is not None]
+        found = [results.get(Slot(paper)) for paper in papers_of(config, folder / "cache").values()]
+    return [row.end(1) for row in found if row]
 
 
 def intake_of(ends: Sequence[End], papers: int, first: int | None = None) -> Intake:
     """As `generate` sees it once these papers, or the first of them, have ended."""
-    corpus = [Paper(end.paper, "", Path(), "") for end in ends]
+    corpus = [Slot(Paper(end.paper, "", Path(), "")) for end in ends]
     intake = Intake(corpus, Audit().repeat_max, papers + 1)
     intake.recorded(ends[:first])
     return intake

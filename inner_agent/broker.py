@@ -8,7 +8,7 @@ decided here, from the recorded evaluations of exactly the item that it names as
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from inner_agent.gateway import Gateway
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.llm import Message
 from inner_agent.settings import Limits
+from inner_agent.told import with_told
 from inner_agent.trajectory import Steps
 
 MAX_LINE = 2**20  # with its line feed
@@ -140,9 +141,13 @@ class _Submit(BaseModel):
 
 @dataclass(slots=True)
 class Record:
-    """What was found out about one item; ``tries`` counts evaluations that gave no verdict."""
+    """What was found out about one item; ``tries`` counts evaluations that gave no verdict.
+
+    ``refused`` is what the task found wrong when it examined the item, or ``""``.
+    """
 
     item: Item
+    refused: str = ""
     weak: Phase | None = None
     strong: Phase | None = None
     tries: int = 0
@@ -152,7 +157,8 @@ class Record:
 class Broker:
     """State of one rollout: allowances used, evaluations recorded, the last submitted result.
 
-    ``own_s`` is what the harness has left of its own time, in seconds.
+    ``own_s`` is what the harness has left of its own time, in seconds; ``told`` is added to each
+    chat of the challenger.
     """
 
     gateway: Gateway
@@ -161,6 +167,7 @@ class Broker:
     sample: str
     steps: Steps
     usage: Usage = field(default_factory=Usage)
+    told: str = ""
     records: dict[str, Record] = field(default_factory=dict)
     result: ResultFile | None = None
     chats: int = 0
@@ -247,7 +254,9 @@ class Broker:
             raise Refusal("limit", f"the chats of this paper passed {MAX_SAID} characters")
         self.chats += 1
         dumped = chat.model_dump(include={"messages", "tools"}, exclude_none=True)
-        messages: list[Message] = dumped["messages"]
+        messages: Sequence[Message] = dumped["messages"]
+        if chat.agent == "challenger":
+            messages = with_told(messages, self.told)
         try:
             reply = await self.gateway.ask(
                 chat.agent, messages, sample=f"{self.sample}/chat{self.chats}",
@@ -270,7 +279,9 @@ class Broker:
             item = self._of_the_task(parse_item(wanted.item))
         except ItemRefused as e:
             raise Refusal("invalid_item", str(e)) from None
-        record = self.records.get(item.sha256) or self._new_record(item)
+        record = self.records.get(item.sha256) or await self._new_record(item)
+        if record.refused:
+            raise Refusal("invalid_item", record.refused)
         known = record.weak if wanted.phase == "weak_only" else record.strong
         try:
             phase = known or await self._new_phase(record, wanted.phase)
@@ -299,12 +310,17 @@ class Broker:
         Raises ``ItemRefused`` for one that can't be.
         """
         assert self.result is not None
-        return self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
+        record = self.records.get(self._of_the_task(self.result.item_of(r)).sha256)
+        if record and record.refused:
+            raise ItemRefused(record.refused)
+        return record
 
-    def _new_record(self, item: Item) -> Record:
+    async def _new_record(self, item: Item) -> Record:
         if len(self.records) >= self.limits.items:
             raise Refusal("limit", f"{self.limits.items} items a paper are used up")
-        return self.records.setdefault(item.sha256, Record(item))
+        examine = self.evaluator.task.examine
+        refused = await examine(item) if examine else ""
+        return self.records.setdefault(item.sha256, Record(item, refused))
 
     async def _new_phase(self, record: Record, name: str) -> Phase:
         """Evaluate for the first time: the record is kept, so asking twice gives no second draw."""

@@ -296,33 +296,49 @@ def own_words(question: str, paper: str) -> str:
     return " ".join(own if len(own) >= OWN_WORDS else words)
 
 
+Key = tuple[str, int]
+"""An item's place in a data set: its paper's id, and which item of the paper it is (1, 2, …)."""
+
+
 class Repeats:
-    """Questions that come one by one; ``same`` are the papers whose question is also another's.
+    """Questions that come one by one; ``same`` are the items whose question is also another's.
 
     Two questions are the same when the Jaccard similarity of their word shingles passes ``limit``.
-    All their papers are named: a question that fits two papers is neither's.  The order in which
-    they come makes no difference.
+    Of two papers with one question both are named: a question that fits two papers is neither's.
+    Of two items of one paper the later one is, by its number: there the question is the paper's,
+    and one time is enough.  Such a pair is compared by ``whole``, with what is copied from the
+    paper.  The order in which questions come makes no difference.
     """
 
     def __init__(self, limit: float) -> None:
-        self.same: set[str] = set()
+        self.same: set[Key] = set()
         self._limit = limit
-        self._shingles: dict[str, frozenset[str]] = {}
-        self._places: dict[str, list[str]] = defaultdict(list)
+        self._shingles: dict[Key, frozenset[str]] = {}
+        self._places: dict[str, list[Key]] = defaultdict(list)
+        self._of_paper: dict[str, dict[int, frozenset[str]]] = defaultdict(dict)
 
-    def add(self, paper: str, question: str) -> None:
+    def add(self, paper: str, question: str, number: int = 1, whole: str = "") -> None:
         """One more question, as ``own_words`` gives it; an empty one is no question."""
         if not question:
             return
-        mine = self._shingles[paper] = _shingles(question)
+        self._add_to_paper(paper, number, _shingles(whole or question))
+        key, mine = (paper, number), _shingles(question)
+        self._shingles[key] = mine
         # In any one order, two sets that are alike share one of their first: only those are looked
         # up.  Long words are rare ones, so few papers lie at a place.
         first = sorted(mine, key=lambda s: (-len(s), s))[: int(len(mine) * (1 - self._limit)) + 1]
-        for other in {p for s in first for p in self._places[s]}:
+        for other in {k for s in first for k in self._places[s] if k[0] != paper}:
             if _jaccard(mine, self._shingles[other]) > self._limit:
-                self.same |= {paper, other}
+                self.same |= {key, other}
         for s in first:
-            self._places[s].append(paper)
+            self._places[s].append(key)
+
+    def _add_to_paper(self, paper: str, number: int, mine: frozenset[str]) -> None:
+        others = self._of_paper[paper]
+        for n, other in others.items():
+            if _jaccard(mine, other) > self._limit:
+                self.same.add((paper, max(n, number)))
+        others[number] = mine
 
 
 def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
@@ -331,7 +347,7 @@ def repeated(questions: Mapping[str, str], limit: float) -> set[str]:
     repeats = Repeats(limit)
     for paper, question in questions.items():
         repeats.add(paper, question)
-    return repeats.same
+    return {paper for paper, _ in repeats.same}
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:

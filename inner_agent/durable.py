@@ -6,7 +6,7 @@ the name of a new file until its folder is synced.  What others build on goes th
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,9 +62,12 @@ def _sync(path: Path) -> None:
 
 
 def open_database(
-    path: Path | str, schema: str, version: int, *, synchronous: str, any_thread: bool = False
-) -> sqlite3.Connection:
+    path: Path | str, schema: str, version: int, *, synchronous: str, any_thread: bool = False,
+    upgrade: str = "",
+) -> sqlite3.Connection:  # fmt: skip
     """Open or make a SQLite file (WAL) whose ``user_version`` is ``version``.
+
+    ``upgrade`` are statements that make one of this version out of one of the version before.
 
     ``synchronous``: ``FULL`` puts each commit on disk before it returns; with ``NORMAL`` a power
     cut may take the last ones back, never one without those after it.  Raises ``UserError`` for
@@ -76,19 +79,22 @@ def open_database(
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread)
     try:
         with _named(path):
-            check_version(db, path, version)
+            old = upgrade and db.execute("PRAGMA user_version").fetchone() == (version - 1,)
+            check_version(db, path, version - 1 if old else version)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         # One transaction: a crash leaves no tables without their version.
-        db.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {version}; COMMIT;")
+        made = f"{upgrade if old else ''}; {schema}; PRAGMA user_version = {version}"
+        db.executescript(f"BEGIN IMMEDIATE; {made}; COMMIT;")
     except BaseException:
         db.close()
         raise
     return db
 
 
-def read_database(path: Path | str, version: int) -> sqlite3.Connection:
-    """Open a SQLite file without ever writing to it.  Raises ``UserError`` as above.
+def read_database(path: Path | str, *versions: int) -> sqlite3.Connection:
+    """Open a SQLite file of one of ``versions`` without ever writing to it.  Raises ``UserError``
+    as above.
 
     SQLite makes ``-wal`` and ``-shm`` beside a WAL database that has none, even to read it.
     Where it can't, the file is read as one that nobody changes: whoever wrote to it would have
@@ -98,7 +104,7 @@ def read_database(path: Path | str, version: int) -> sqlite3.Connection:
     refuse_odd(path)
     with _named(path):
         try:
-            return _opened(f"{path.absolute().as_uri()}?mode=ro", path, version)
+            return _opened(f"{path.absolute().as_uri()}?mode=ro", path, versions)
         except sqlite3.OperationalError as e:
             other = e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN
             if other or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
@@ -108,13 +114,13 @@ def read_database(path: Path | str, version: int) -> sqlite3.Connection:
                     f"{path}: {_wal(path).name} beside it has more of it, and SQLite reads that"
                     " only where it can write; copy the folder to such a place"
                 ) from None
-        return _opened(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path, version)
+        return _opened(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path, versions)
 
 
-def _opened(uri: str, path: Path, version: int) -> sqlite3.Connection:
+def _opened(uri: str, path: Path, versions: Sequence[int]) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True)
     try:
-        check_version(db, path, version)
+        check_version(db, path, *versions)
     except BaseException:
         db.close()
         raise
@@ -152,12 +158,13 @@ def _named(path: Path | str) -> Iterator[None]:
         raise UserError(f"{path}: can't be opened ({e}); mend it, or give another --out") from None
 
 
-def check_version(db: sqlite3.Connection, path: Path | str, version: int) -> None:
-    """Raise ``UserError`` unless the file is empty or has this version's tables."""
+def check_version(db: sqlite3.Connection, path: Path | str, *versions: int) -> None:
+    """Raise ``UserError`` unless the file is empty or has the tables of one of ``versions``, of
+    which the last is this metaopt's."""
     [found] = db.execute("PRAGMA user_version").fetchone()
     [tables] = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    if tables and found != version:
+    if tables and found not in versions:
         raise UserError(
             f"{path}: written by another version of metaopt (format {found}, this one has"
-            f" {version}); go on with that version, or give another --out"
+            f" {versions[-1]}); go on with that version, or give another --out"
         )

@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _evaluate(given: argparse.Namespace) -> tuple[str, str]:
     """Status and report.  Raises ``UserError``, ``ProviderError``, ``TimeoutError``."""
     config = load_inner(given.config)
-    item = _read_item(given.input, task_of(config))
+    task = task_of(config)
+    item = _read_item(given.input, task)
     paper = _read_paper(given.paper, config)
     folder = given.output_dir / item.sha256[:12]
     weak, strong = (_read_record(folder / f"{name}.json") for name in ("weak_only", "strong_only"))
@@ -91,6 +92,8 @@ async def _evaluate(given: argparse.Namespace) -> tuple[str, str]:
     record = strong if given.strong_only else weak
     if record.decided:
         return record.status, str(record.known["report"])
+    if task.examine and (reason := await task.examine(item)):
+        raise UserError(f"{given.input}: {reason}")
     folder.mkdir(parents=True, exist_ok=True)
     gateway = Gateway(config, CallStore(given.output_dir / "calls.db"))
     gateway.tell(lambda line: print(line, file=sys.stderr, flush=True))

@@ -184,7 +184,10 @@ def _report(
         lines.append(f"rule: {task.rule.weak_text}")
     if review:
         lines += ["", "What a judge says of all attempts:"]
-        lines += [f"  {name.replace('_', ' ')}: {text}" for name, text in review.said.items()]
+        said = (
+            (name.replace("_", " "), " ".join(text.split())) for name, text in review.said.items()
+        )
+        lines += [f"  {name}: {text}" for name, text in said]
     for n, attempt in enumerate(attempts, 1):
         lines.append(f"\nAttempt {n}: {attempt.score:.0%}")
         lines += [f"  {k}. {v.score:g} {v.reason}" for k, v in enumerate(attempt.verdicts, 1)]

@@ -6,6 +6,7 @@ only code that imports ``openai``; the simulator stands behind the same Protocol
 
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -148,6 +149,17 @@ class OpenAIEndpoint:
             return [self._redacted(m.id) async for m in self._client.models.list()]
 
         return await self._persist(send)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in their order.  Raises as ``complete`` does."""
+
+        async def send() -> list[list[float]]:
+            answer = await self._client.embeddings.create(
+                model=model, input=list(texts), encoding_format="float"
+            )
+            return _vectors(answer, len(texts))
+
+        return await self._persist(send, model)
 
     async def _persist(
         self, send: Callable[[], Awaitable[T]], model: str = "",
@@ -334,6 +346,18 @@ def _reply(answer: Any, redacted: Redaction, most_chars: int) -> Reply:
         )
     except (AttributeError, IndexError, TypeError) as e:
         raise ValueError(f"a reply without a usable choice ({e})") from None
+
+
+def _vectors(answer: Any, wanted: int) -> list[list[float]]:
+    """Vectors by the index that each has.  Raises ``ValueError`` unless there is one for each."""
+    try:
+        found = {one.index: [float(x) for x in one.embedding] for one in answer.data}
+        ordered = [found[n] for n in range(wanted)]
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise ValueError(f"a reply without a vector for each of {wanted} texts ({e})") from None
+    if not all(any(v) and all(map(math.isfinite, v)) for v in ordered):
+        raise ValueError("a reply with a vector of nothing, or of something infinite")
+    return ordered
 
 
 def _length(got: object) -> int:

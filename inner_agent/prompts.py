@@ -12,7 +12,8 @@ from pathlib import Path
 from string import Template
 
 _TAGS = re.compile(
-    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt)\s*>)",
+    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt|earlier|learnings"
+    r"|digest)\s*>)",
     re.IGNORECASE,
 )
 # Some servers read these in a message's text as the end of it and the start of another.
@@ -54,9 +55,9 @@ def load(name: str, folder: Path = HERE) -> Prompt:
     return Prompt(name, Template(text), hashlib.sha256(text.encode()).hexdigest())
 
 
-def hashes() -> dict[str, str]:
+def hashes(folder: Path = HERE) -> dict[str, str]:
     """sha256 of each trusted prompt, by name: part of what a run's numbers depend on."""
-    return {p.stem: load(p.stem).sha256 for p in sorted(HERE.glob("*.md"))}
+    return {p.stem: load(p.stem, folder).sha256 for p in sorted(folder.glob("*.md"))}
 
 
 def block(tag: str, text: str) -> str:

@@ -52,7 +52,8 @@ class PaperResult(BaseModel):
 
     ``accepted`` is by the solvers' scores; ``findings`` are the checks that the audit of the
     accepted item failed; ``question`` is what of the accepted one isn't copied from the paper, to
-    be compared with other papers'.
+    be compared with other papers'.  ``detail`` is the last line on stderr of a harness that
+    failed, and the latest refusal of one whose items were refused before any could be evaluated.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,20 +100,25 @@ class Rollout:
 
 
 async def run_paper(
-    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool
+    rig: Rig, harness: Path, paper: PaperText, sample: str, *, fresh: bool, told: str = ""
 ) -> Rollout:
     """Run the harness in folder ``harness`` on one paper.
 
     ``sample`` names this draw: the same harness, paper and sample replay recorded replies.
     ``fresh``: evaluate the accepted item again with new attempts, so that many tries can't win
-    by luck.  Raises ``ProviderError`` or ``BudgetExhausted``; neither is a score.
+    by luck.  ``told`` stands at the end of each chat of the challenger (``Told.text``).  Raises
+    ``ProviderError`` or ``BudgetExhausted``; neither is a score.
     """
     started, in_flight = time.monotonic(), rig.gateway.in_flight
     sample = f"{sample}/{paper.paper.id}"  # a chat may be the same on two papers: two draws
-    broker, fault, stderr = await _converse(rig, harness, paper, sample)
+    broker, fault, stderr = await _converse(rig, harness, paper, sample, told)
     evaluator, steps = broker.evaluator, broker.steps
     final = None if fault else broker.accepted()
-    found = await _audit(evaluator, final.item, f"{sample}/audit", steps) if final else ()
+    found: tuple[Finding, ...] = ()
+    if final:
+        report = await audited(evaluator, final.item, f"{sample}/audit")
+        steps.audited(report)
+        found = report.findings
     passed, scored = final is not None and not found, final
     if final and passed and fresh and rig.config.score == "fresh":
         scored = await _fresh(evaluator, final.item, f"{sample}/fresh", steps)
@@ -139,7 +145,7 @@ async def run_paper(
 
 
 async def _converse(
-    rig: Rig, harness: Path, paper: PaperText, sample: str
+    rig: Rig, harness: Path, paper: PaperText, sample: str, told: str
 ) -> tuple[Broker, str, str]:
     """Run the child to its end: the record, the fault (``""`` if none), the tail of its stderr.
 
@@ -154,7 +160,7 @@ async def _converse(
     for tries_left in reversed(range(TRIES)):
         steps = Steps(paper.text)
         evaluator = Evaluator(rig.gateway.ask, rig.config, paper.text, proven=rig.proven)
-        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage)
+        broker = Broker(rig.gateway, evaluator, limits, sample, steps, evaluator.usage, told)
         fault, status, stderr = await _one_child(rig, harness, paper, broker, tries_left)
         asked, killed = broker.asked, status in KILLED
         limits = limits.model_copy(update={"own_s": max(0.0, broker.own_s)})
@@ -195,9 +201,7 @@ async def _one_child(
     return fault, status, stderr
 
 
-async def _audit(
-    evaluator: Evaluator, item: Item, sample: str, steps: Steps
-) -> tuple[Finding, ...]:
+async def audited(evaluator: Evaluator, item: Item, sample: str) -> Report:
     """What the fixed auditor finds.  An audit that gives nothing readable is a finding as well,
     unless the role never worked: then a wrong setting would measure as a bad harness.  So is an
     item that is too long to be audited: the harness wrote it, and must not stop a run with it."""
@@ -215,8 +219,7 @@ async def _audit(
         report = Report((Finding("unreadable", str(e)),), {})
     except RequestRejected as e:
         report = Report((Finding("unreadable", str(e)),), {})
-    steps.audited(report)
-    return report.findings
+    return report
 
 
 async def _fresh(evaluator: Evaluator, item: Item, sample: str, steps: Steps) -> Record:
@@ -328,5 +331,14 @@ def _result(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         usd=round(usage.usd, 9),
-        detail=stderr.strip().splitlines()[-1][:300] if fault and stderr.strip() else "",
+        detail=_detail(broker, fault, stderr)[:300],
     )
+
+
+def _detail(broker: Broker, fault: str, stderr: str) -> str:
+    if fault:
+        return (stderr.strip().splitlines() or [""])[-1]
+    if any(record.weak for record in broker.records.values()):
+        return ""
+    refused = [s["message"] for s in broker.steps.list if s.get("code") == "invalid_item"]
+    return str(refused[-1]) if refused else ""

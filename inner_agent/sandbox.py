@@ -151,11 +151,15 @@ def bubblewrap_problem() -> str | None:
     return f"bubblewrap doesn't work here ({last})"
 
 
-def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Limits) -> Child:
+def start(
+    mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Limits,
+    output: IO[bytes] | None = None,
+) -> Child:  # fmt: skip
     """Start ``python -P -s -S -B script…`` in the jail with a socket in ``METAOPT_FD``.
 
     ``script`` and ``mounts`` name paths inside the jail; in mode ``none`` they are mapped to the
-    host's.  The working directory is ``/work`` (a temporary folder in mode ``none``).
+    host's.  The working directory is ``/work`` (a temporary folder in mode ``none``).  What it
+    prints goes to the file ``output``, ``limits.file_mb`` of it at most, or nowhere.
     """
     ours, theirs = socket.socketpair()
     errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by Child.close)
@@ -178,7 +182,7 @@ def start(mode: Mode, script: Sequence[str], mounts: Sequence[Mount], limits: Li
         command, cwd = [*_rlimits(limits), *python, *map(inside, script)], scratch.name
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command, stdin=subprocess.DEVNULL, stdout=output or subprocess.DEVNULL,
             stderr=errors, pass_fds=passed, start_new_session=True, cwd=cwd,
             env=env,
         )  # fmt: skip

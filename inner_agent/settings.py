@@ -5,6 +5,7 @@ names: seconds ``_s``, megabytes ``_mb``, USD per million tokens in ``Price``.
 """
 
 import difflib
+import os
 import re
 import tomllib
 import types
@@ -21,10 +22,11 @@ from inner_agent.simulator.parameters import SimulatorParameters
 
 Role = Literal[
     "main_agent", "challenger", "quality_verifier",
-    "weak", "strong", "judge", "auditor",
+    "weak", "strong", "judge", "auditor", "comparer",
     "analyzer", "implementer",
 ]  # fmt: skip
 HARNESS_ROLES: tuple[Role, ...] = ("main_agent", "challenger", "quality_verifier")
+# The comparer is asked by nothing but a measurement of data sets, and may be missing.
 INNER_ROLES: tuple[Role, ...] = (*HARNESS_ROLES, "weak", "strong", "judge", "auditor")
 OUTER_TABLES = ("harness", "search")  # the outer loop's tables in the same file
 
@@ -320,7 +322,27 @@ def validate(model: type[M], data: dict[str, Any], where: str) -> M:
 def load_inner(path: Path) -> InnerConfig:
     """The inner part of a config file; the outer loop's own tables are left to it."""
     data = {k: v for k, v in read_toml(path).items() if k not in OUTER_TABLES}
+    resolve_task(data, path.parent)
     return validate(InnerConfig, data, str(path))
+
+
+def resolve_task(data: dict[str, Any], folder: Path) -> None:
+    """Make the path of a task of the user's own absolute; it is relative to ``folder``."""
+    task = data.get("task")
+    if isinstance(task, dict) and str(task.get("name")).endswith(".py"):
+        task["name"] = resolved(task["name"], folder, "task.name")
+
+
+def resolved(value: str, folder: Path, key: str) -> str:
+    """A path in a config file as an absolute one, variables filled in.  Raises ``UserError``."""
+    if not value or value.startswith("synthetic:"):
+        return value
+    for name in re.findall(r"\$\{?(\w+)\}?", value):
+        if name not in os.environ:
+            raise UserError(
+                f"{key} = {value!r}: the environment variable {name} isn't set; export it"
+            )
+    return str((folder / Path(os.path.expandvars(value)).expanduser()).resolve())
 
 
 def _unknown_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:

@@ -32,6 +32,7 @@ Compare:        compare (harnesses on the same papers), aa (a harness with itsel
                 power (what the gate and a comparison can tell)
 Data:           generate, classics (known methods, to begin with or to compare with),
                 inspect (what a data set is like as a whole, and whether it will do),
+                dataquality (weak, strong and gap of several data sets, judged alike),
                 export (for trainers: files, Hugging Face, TRL, verl; card and split)
 
 `metaopt COMMAND --help` explains each."""
@@ -230,6 +231,13 @@ def generate(
         int | None, typer.Option(min=1, help="Until so many items are kept, paper after paper.")
     ] = None,
     max_papers: Annotated[int | None, typer.Option(min=1, help="The first papers only.")] = None,
+    items_per_paper: Annotated[
+        int, typer.Option(min=1, help="At most so many items of each paper, each on another angle.")
+    ] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="After so many rollouts, learnings for the next ones."),
+    ] = None,
     forecast_stop: Annotated[
         bool,
         typer.Option(
@@ -248,7 +256,7 @@ def generate(
         where = papers if papers.startswith("synthetic:") else str(Path(papers).resolve())
         overrides = [*overrides, f"papers.path={json.dumps(where)}"]
     with told_how_to_go_on():
-        wanted = Wanted(accept, max_papers, forecast_stop)
+        wanted = Wanted(accept, max_papers, forecast_stop, items_per_paper, batch)
         print(make_dataset(load_config(config, overrides), out, harness, wanted))
 
 

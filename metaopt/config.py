@@ -3,7 +3,6 @@
 TOML; paths are relative to the file that names them and may use environment variables.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable
@@ -14,7 +13,16 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from inner_agent.errors import UserError
-from inner_agent.settings import InnerConfig, Positive, PositiveFloat, Strict, read_toml, validate
+from inner_agent.settings import (
+    InnerConfig,
+    Positive,
+    PositiveFloat,
+    Strict,
+    read_toml,
+    resolve_task,
+    resolved,
+    validate,
+)
 from inner_agent.tasks.choice import task_of
 from metaopt.agent import AgentSettings
 
@@ -29,6 +37,7 @@ RESUMABLE = (
     r"papers\.path",
     r"endpoints\.[^.]+\.(base_url|api_key_env|max_in_flight|requests_per_minute)",
     r"endpoints\.[^.]+\.(timeout_s|max_retries|outage_s)",
+    r"models\.comparer\..*",  # no rollout asks it
 )
 
 
@@ -123,13 +132,19 @@ class RunConfig(InnerConfig):
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a config file and apply ``key.path=value`` overrides.  Raises ``UserError``."""
+    config = read_config(path, overrides)
+    task_of(config)  # one of the user's own says now what is wrong with it
+    return config
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """As ``load_config``, without looking for a task of the user's own: of a run or a data set from
+    elsewhere, its module may be gone, and isn't to be run."""
     data = read_toml(path)
     for text in overrides:
         _override(data, text)
     _resolve_paths(data, path.parent)
-    config = validate(RunConfig, data, str(path))
-    task_of(config)  # one of the user's own says now what is wrong with it
-    return config
+    return validate(RunConfig, data, str(path))
 
 
 def other_policy(config: RunConfig, policy: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -209,7 +224,7 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     if isinstance(papers, dict):
         for key in ("path", "split"):
             if isinstance(papers.get(key), str):
-                papers[key] = _resolved(papers[key], folder, f"papers.{key}")
+                papers[key] = resolved(papers[key], folder, f"papers.{key}")
     repo = harness.get("repo") if isinstance(harness, dict) else None
     if (
         isinstance(harness, dict)
@@ -217,23 +232,10 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         and repo != BUILTIN
         and not re.match(r"[^/]+:", repo)  # a URL, or git's host:path
     ):
-        harness["repo"] = _resolved(repo, folder, "harness.repo")
+        harness["repo"] = resolved(repo, folder, "harness.repo")
     if isinstance(harness, dict) and isinstance(harness.get("patch"), str):
-        harness["patch"] = _resolved(harness["patch"], folder, "harness.patch")
-    task = data.get("task")
-    if isinstance(task, dict) and str(task.get("name")).endswith(".py"):
-        task["name"] = _resolved(task["name"], folder, "task.name")
-
-
-def _resolved(value: str, folder: Path, key: str) -> str:
-    if not value or value.startswith("synthetic:"):
-        return value
-    for name in re.findall(r"\$\{?(\w+)\}?", value):
-        if name not in os.environ:
-            raise UserError(
-                f"{key} = {value!r}: the environment variable {name} isn't set; export it"
-            )
-    return str((folder / Path(os.path.expandvars(value)).expanduser()).resolve())
+        harness["patch"] = resolved(harness["patch"], folder, "harness.patch")
+    resolve_task(data, folder)
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

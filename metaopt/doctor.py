@@ -428,6 +428,9 @@ async def _honeypots(checkup: Checkup, config: RunConfig) -> None:
 def _judged(checkup: Checkup, config: RunConfig, result: PaperResult) -> tuple[str, str, str]:
     """Outcome, detail and mend of the rollout.  Not being accepted is no fault of the set-up."""
     reason = result.reason.replace("_", " ")
+    if result.reason == "not_accepted" and result.detail:
+        detail = f"{result.paper}: every item was refused, the last with: {result.detail}"
+        return WARN, detail, checkup.set("harness.patch", _patch_for(config))
     if result.reason in ("passed", "audit_failed", "not_accepted") and result.rounds:
         return OK, f"{result.paper}: {reason} (rounds: {result.rounds})", ""
     if result.reason == "not_accepted":
@@ -445,6 +448,12 @@ def _judged(checkup: Checkup, config: RunConfig, result: PaperResult) -> tuple[s
     if result.detail:
         detail += f' (its last line on stderr: "{result.detail}")'
     return FAIL, detail, _other_harness(checkup, config.harness)
+
+
+def _patch_for(config: RunConfig) -> str:
+    """The diff that makes the baseline write a task's items, where it is known."""
+    tasks = {name: f"populations/tasks/{name}.diff" for name in ("verifiable", "learnable")}
+    return tasks.get(config.task.name, "A-DIFF-FOR-THE-TASK")
 
 
 def _other_harness(checkup: Checkup, harness: Harness) -> str:

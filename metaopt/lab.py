@@ -24,7 +24,7 @@ from inner_agent.run_paper import PaperResult, Rig
 from inner_agent.sandbox import choose_mode
 from inner_agent.settings import InnerConfig
 from inner_agent.synthetic import write_papers
-from inner_agent.tasks.choice import trusted
+from inner_agent.tasks.choice import other_texts, trusted
 from metaopt.config import RunConfig, freeze, refuse_other_config
 from metaopt.monitor import Monitor
 from metaopt.policy import refuse_whole_screen
@@ -263,10 +263,10 @@ def _open_state(
         store.sync()
         state.apply(event)
         return state
-    if state.opened["prompts"] != trusted(config):
+    if names := other_texts(state.opened["prompts"], config):
         raise UserError(
-            "this run was started with other solver or judge prompts (another version of metaopt);"
-            f" go on with version {state.opened['metaopt']}, or start anew with another --out"
+            f"this run was started with another text of {names}; restore it (it was metaopt"
+            f" {state.opened['metaopt']}), or start anew with another --out"
         )
     refuse_other_papers(state.opened, split, config)
     return state

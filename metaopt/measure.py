@@ -30,7 +30,7 @@ from inner_agent.generate import write_json
 from inner_agent.papers import Paper
 from inner_agent.run_paper import PaperResult, Rig
 from inner_agent.sandbox import choose_mode
-from inner_agent.tasks.choice import trusted
+from inner_agent.tasks.choice import other_texts, trusted
 from metaopt.config import RunConfig, load_config
 from metaopt.harnesses import Source, open_harnesses
 from metaopt.integrity import Stand, stand
@@ -214,9 +214,9 @@ def no_trace(folder: Path) -> Iterator[None]:
         raise
 
 
-def refuse_other_folder(folder: Path) -> None:
-    """Raise ``UserError`` where ``folder`` holds something else."""
-    if folder.is_dir() and not (folder / ARMS).exists():
+def refuse_other_folder(folder: Path, mark: str = ARMS) -> None:
+    """Raise ``UserError`` where ``folder`` holds something else than a measurement, by ``mark``."""
+    if folder.is_dir() and not (folder / mark).exists():
         if any(path.name not in ("lock", CACHE) for path in folder.iterdir()):
             raise UserError(f"{folder}: holds something else; give another --out")
     elif folder.exists() and not folder.is_dir():
@@ -346,8 +346,8 @@ def _refuse_other_plan(folder: Path, config: RunConfig, plan: Plan, more: bool) 
     changed = [p for p, digest in plan.papers.items() if old.papers.get(p, digest) != digest]
     if changed:
         raise UserError(f"{folder}: {changed[0]!r} has changed since (sha256); give another --out")
-    if data["prompts"] != trusted(config):
+    if names := other_texts(data["prompts"], config):
         raise UserError(
-            f"{folder}: begun with other solver or judge prompts (metaopt {data['metaopt']});"
-            " give another --out"
+            f"{folder}: begun with another text of {names} (metaopt {data['metaopt']}); restore it,"
+            " or give another --out"
         )

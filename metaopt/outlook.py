@@ -28,15 +28,16 @@ class Outlook:
 
     def __call__(self, intake: Intake) -> str:
         """Why nothing more is to be begun, or ``""``."""
-        left = len(intake.papers) - len(intake.front)
+        left = len(intake.slots) - len(intake.front)
         if len(intake.front) < FIRST or not left:
             return ""
         first = self.latest is None
         self.latest = forecast(seen(intake, self.budget))
+        what = _unit(intake)
         if first:
-            self.tell(f"forecast after {len(intake.front)} papers, 80% intervals:"
+            self.tell(f"forecast after {len(intake.front)} {what}s, 80% intervals:"
                       f" {self._told(intake, self.latest)}")  # fmt: skip
-        return hopeless(self.latest, self.budget) if self.stops else ""
+        return hopeless(self.latest, self.budget, what) if self.stops else ""
 
     def phrase(self, intake: Intake) -> str:
         """For the progress line: items kept, and what is to come as far as it is known."""
@@ -50,10 +51,10 @@ class Outlook:
     def _told(self, intake: Intake, what: Forecast) -> str:
         spent = sum(end.seconds for end in intake.ends.values())
         low, high = (max(0.0, s - spent) / self.at_once for s in what.used["seconds"])
-        every = what.seen.papers + what.seen.left
+        every, tries = what.seen.papers + what.seen.left, f"{_unit(intake)}s"
         return (
-            f"{_between(what.items, str)} of all {every:,} papers; {what.seen.wanted}"
-            f" {_after(what.papers)}, {_between(what.used['usd'], dollars)} in all,"
+            f"{_between(what.items, str)} of all {every:,} {tries}; {what.seen.wanted}"
+            f" {_after(what.papers, tries)}, {_between(what.used['usd'], dollars)} in all,"
             f" {_between((low, high), duration)} left"
         )
 
@@ -69,20 +70,21 @@ def seen(intake: Intake, budget: Budget) -> Seen:
         "seconds": [end.seconds for end in front],
     }
     caps = {name: cap for name in CAPS if (cap := getattr(budget, name)) is not None}
-    left = len(intake.papers) - len(front)
+    left = len(intake.slots) - len(front)
     return Seen(intake.kept_of_front, left, intake.accept, used, caps)
 
 
-def hopeless(what: Forecast, budget: Budget) -> str:
-    """Why the wanted items are out of reach, or ``""`` while they aren't."""
+def hopeless(what: Forecast, budget: Budget, tries: str = "paper") -> str:
+    """Why the wanted items are out of reach, or ``""`` while they aren't; ``tries`` is what papers
+    are called, as ``unit`` does."""
     known = (
-        f"after {what.seen.papers} papers {what.seen.count} of {what.seen.wanted} items are kept"
+        f"after {what.seen.papers} {tries}s {what.seen.count} of {what.seen.wanted} items are kept"
     )
     if what.chance < HOPELESS:
         every = what.seen.papers + what.seen.left
-        return (f"{known}, and all {every:,} papers give {_between(what.items, str)} (80%):"
-                f" the papers will not suffice (chance under {HOPELESS:.0%}); add some, or accept"
-                " fewer")  # fmt: skip
+        return (f"{known}, and all {every:,} {tries}s give {_between(what.items, str)} (80%):"
+                f" the {tries}s will not suffice (chance under {HOPELESS:.0%}); {_more(tries)}, or"
+                " accept fewer")  # fmt: skip
     for name, chance in what.within.items():
         if chance < HOPELESS:
             shown = dollars if name == "usd" else amount
@@ -94,18 +96,31 @@ def hopeless(what: Forecast, budget: Budget) -> str:
 
 def ran_out(intake: Intake) -> str:
     """What to say where all papers were tried."""
-    every = f"{len(intake.papers):,} papers"
+    every = f"{len(intake.slots):,} {_unit(intake)}s"
     return (f"{intake.kept} of {intake.accept} items are kept, and all {every} were tried;"
-            " give more papers, or accept fewer")  # fmt: skip
+            f" {_more(_unit(intake))}, or accept fewer")  # fmt: skip
 
 
-def _after(papers: tuple[int | None, int | None]) -> str:
+def unit(items_per_paper: int) -> str:
+    """What is counted: papers, or rollouts where a paper has several."""
+    return "paper" if items_per_paper == 1 else "rollout"
+
+
+def _unit(intake: Intake) -> str:
+    return unit(intake.slots[-1].number)
+
+
+def _more(tries: str) -> str:
+    return "give more papers" if tries == "paper" else "give more papers or items per paper"
+
+
+def _after(papers: tuple[int | None, int | None], tries: str) -> str:
     low, high = papers
     if low is None:
-        return "not with these papers"
+        return f"not with these {tries}"
     if high is None:
-        return f"after {low:,} papers or more, if at all"
-    return f"after {low:,} to {high:,} papers" if low < high else f"after {low:,} papers"
+        return f"after {low:,} {tries} or more, if at all"
+    return f"after {low:,} to {high:,} {tries}" if low < high else f"after {low:,} {tries}"
 
 
 def _between(ends: Range, shown: Callable[[float], str]) -> str:

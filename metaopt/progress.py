@@ -21,7 +21,8 @@ LINE_EVERY_S = 10.0  # where no terminal redraws: a line at most this often
 
 @dataclass(slots=True)
 class Progress:
-    """Rollouts wanted and done, of which ``first`` were there at the start; passed ones.
+    """Rollouts, or whatever else, wanted and done, of which ``first`` were there at the start;
+    passed ones (``None``: nothing passes or fails).
 
     ``outlook`` may know more of what is left than the pace tells; ``tell`` prints a line above.
     """
@@ -32,16 +33,21 @@ class Progress:
     wanted: int
     first: int = 0
     done: int = 0
-    passed: int = 0
+    passed: int | None = 0
     started: float = field(default_factory=time.monotonic)
     outlook: Callable[[], str] = lambda: ""
     show: Callable[[], None] = lambda: None
     tell: Callable[[str], None] = say
 
     def add(self, result: PaperResult) -> None:
+        """Count a rollout."""
+        if self.passed is not None:
+            self.passed += result.passed
+        self.step()
+
+    def step(self) -> None:
         """Count one."""
         self.done += 1
-        self.passed += result.passed
         self.show()
 
     def told(self, text: str) -> None:
@@ -51,7 +57,8 @@ class Progress:
     def line(self) -> str:
         """How it stands, on one line."""
         total = self.gateway.ledger.total
-        text = f"{self.done}/{self.wanted} {self.what}, {self.passed} passed"
+        text = f"{self.done}/{self.wanted} {self.what}"
+        text += "" if self.passed is None else f", {self.passed} passed"
         text += f", {amount(total.calls)} calls, {dollars(total.usd)}"
         if self.gateway.replayed:
             text += f", {amount(self.gateway.replayed)} replayed"

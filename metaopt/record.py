@@ -21,6 +21,7 @@ from metaopt.state import State, replay, winner
 from metaopt.store import Event, Store, owner_of
 
 ARMS = "arms.json"  # what a measurement outside of a run compares
+QUALITY = "quality.json"  # which data sets were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def what_else(folder: Path) -> str:
     """What a folder that isn't a run's was made by; empty where that can't be seen."""
     if (folder / "results.db").is_file():
         return "a data set, made by metaopt generate"
+    if (folder / QUALITY).is_file():
+        return "made by metaopt dataquality"
     return "made by metaopt compare, aa, ablate or test" if (folder / ARMS).is_file() else ""
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean, stdev, variance
 
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 
 def wilson(passes: float, papers: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -55,3 +55,23 @@ def student(values: Sequence[float], confidence: float = 0.95) -> tuple[float, f
         return None
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * stdev(values) / sqrt(n)
     return fmean(values) - half, fmean(values) + half
+
+
+def welch(
+    one: Sequence[float], other: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float, float] | None:
+    """Of the difference of two independent means (``other`` minus ``one``): the lower and upper
+    bound, and the two-sided p (Welch 1947, "The Generalization of 'Student's' Problem when Several
+    Different Population Variances are Involved"); ``None`` where the spread isn't known."""
+    if min(len(one), len(other)) < 2:
+        return None
+    parts = [variance(values) / len(values) for values in (one, other)]
+    if not sum(parts):
+        return None
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True)
+    )
+    difference, error = fmean(other) - fmean(one), sqrt(sum(parts))
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+    p = float(2 * stdtr(freedom, -abs(difference) / error))
+    return difference - half, difference + half, p

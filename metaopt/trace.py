@@ -45,9 +45,11 @@ def digest(traces: Sequence[Trace]) -> str:
 def paper_line(trace: Trace) -> str:
     """One line: id, how the paper ended, and every round's outcome with its mean scores."""
     result, rounds = trace.trajectory["result"], trace.trajectory["rounds"]
-    told = ", ".join(map(_round_summary, rounds)) or "no rounds"
-    detail = f" ({result['detail'][:MAX_DETAIL]!r})" if result.get("detail") else ""
-    return f"- {trace.paper}: {result['reason']}{detail}; {told}"
+    summary = ", ".join(map(_round_summary, rounds)) or "no rounds"
+    # What was refused stands with its round; here, what broke.
+    told = result.get("detail") if result["reason"] != "not_accepted" else ""
+    detail = f" ({told[:MAX_DETAIL]!r})" if told else ""
+    return f"- {trace.paper}: {result['reason']}{detail}; {summary}"
 
 
 def render(trace: Trace) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from inner_agent.errors import UserError
 from inner_agent.papers import Paper
 from inner_agent.sandbox import choose_mode
-from inner_agent.tasks.choice import trusted
+from inner_agent.tasks.choice import other_texts
 from metaopt.config import RunConfig, load_config, refuse_other_config
 from metaopt.harnesses import Source
 from metaopt.lab import loop_papers, refuse_other_papers, sealed_papers
@@ -98,9 +98,10 @@ def _beforehand(record: RunRecord, opening: Opening) -> list[str]:
 
 def _refuse_other_prompts(record: RunRecord) -> None:
     opened = record.state.opened
-    if opened is None or opened["prompts"] != trusted(record.config):
-        made_by = opened["metaopt"] if opened else "an older one"
+    if opened is None:
+        raise UserError(f"{record.folder}: a run of an older metaopt; test it with that")
+    if names := other_texts(opened["prompts"], record.config):
         raise UserError(
-            f"{record.folder}: a run with other solver or judge prompts; test it with metaopt"
-            f" {made_by}"
+            f"{record.folder}: a run with another text of {names}; restore it, or test the run with"
+            f" metaopt {opened['metaopt']}"
         )

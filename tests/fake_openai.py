@@ -1,7 +1,8 @@
 """A small OpenAI-compatible server for the contract of the client: what goes over the wire.
 
-It runs in a thread of its own on a free loopback port and answers ``/v1/chat/completions`` and
-``/v1/models`` from a Python callable, so that a test says in one line what the provider does::
+It runs in a thread of its own on a free loopback port and answers ``/v1/chat/completions``,
+``/v1/embeddings`` and ``/v1/models`` from a Python callable, so that a test says in one line what
+the provider does::
 
     with FakeOpenAI() as server:
         server.reply = lambda body: "hello"            # every request
@@ -130,6 +131,7 @@ class FakeOpenAI:
         self.kept: dict[str, Answer] = {}
         self.models = models
         self.reply: Callable[[Body], Answer] = lambda body: "ok"
+        self.embed: Callable[[str], Sequence[float]] = lambda text: [1.0, 0.0]
         self.requests: list[Recorded] = []
         self.base_url = ""
         self.peak = 0
@@ -181,6 +183,7 @@ class FakeOpenAI:
         self._open.set()
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list_models)
         runner = web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
         await runner.setup()
@@ -223,6 +226,22 @@ class FakeOpenAI:
         names = self.models or ()
         return web.json_response(
             {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+        )
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        """Vectors in another order than they were asked for: each has its index."""
+        body = await request.json()
+        self._record(request, body)
+        if refusal := self._refusal(request, str(body["model"])):
+            return _response(refusal)
+        if self._queue:
+            return _response(self._queue.popleft())
+        data = [
+            {"object": "embedding", "index": n, "embedding": list(self.embed(text))}
+            for n, text in enumerate(body["input"])
+        ]
+        return web.json_response(
+            {"object": "list", "model": body["model"], "data": data[::-1], "usage": {}}
         )
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:

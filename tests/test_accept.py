@@ -16,7 +16,7 @@ from test_generate import PAPERS, calls, generate
 
 from inner_agent.checks import repeated
 from inner_agent.generate import Results
-from inner_agent.intake import End, Intake
+from inner_agent.intake import End, Intake, Slot
 from inner_agent.papers import Paper
 from metaopt.forecast import FIRST, Seen, forecast, items, until
 
@@ -52,16 +52,16 @@ async def taken(
 ) -> Intake:
     """Take papers in until there is enough; rollouts in flight end in a random order."""
     by_id = {end.paper: end for end in found}
-    intake = Intake([Paper(end.paper, "", Path(), "") for end in found], 0.8, accept)
+    intake = Intake([Slot(Paper(end.paper, "", Path(), "")) for end in found], 0.8, accept)
     intake.recorded(recorded)
     in_flight: list[asyncio.Future[None]] = []
 
     async def worker() -> None:
-        while paper := await intake.next():
+        while slot := await intake.next():
             turn = asyncio.get_running_loop().create_future()
             in_flight.append(turn)
             await turn
-            intake.ended(by_id[paper.id])
+            intake.ended(by_id[slot.paper.id])
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(worker()) for _ in range(workers)]
@@ -86,14 +86,14 @@ def test_what_is_kept_depends_on_no_timing() -> None:
             short += 1
             assert len(intake.front) == 30
         else:
-            assert intake.chosen() == wanted
+            assert intake.chosen() == {(paper, 1) for paper in wanted}
         assert intake.full == (wanted is not None)
     assert 0 < short < 75
 
 
 async def test_nothing_is_begun_that_will_not_be_needed() -> None:
     found = [End(f"p{n}", True, f"question {n} of its own", 1, 1, 1, 1) for n in range(9)]
-    intake = Intake([Paper(end.paper, "", Path(), "") for end in found], 0.8, 3)
+    intake = Intake([Slot(Paper(end.paper, "", Path(), "")) for end in found], 0.8, 3)
     for _ in range(4):
         assert await intake.next()
     for n in (1, 2, 3):
@@ -103,7 +103,7 @@ async def test_nothing_is_begun_that_will_not_be_needed() -> None:
     assert not waiting.done()
     intake.ended(found[0])
     assert await waiting is None
-    assert intake.chosen() == {"p0", "p1", "p2"}
+    assert intake.chosen() == {("p0", 1), ("p1", 1), ("p2", 1)}
 
 
 def drawn(kept: int, left: int, rng: np.random.Generator) -> NDArray[np.bool_]:

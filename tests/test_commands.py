@@ -196,18 +196,6 @@ def test_status_fits_a_narrow_terminal(
     assert "my run SIMULATED: says nothing about real models" in flat
 
 
-def test_status_fits_a_narrow_terminal(
-    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.chdir(run)
-    out = ask(capsys, "status", ".")[1]
-    assert max(map(len, out.splitlines())) <= 40
-    flat = " ".join(out.split())
-    assert "3 of 4 decided: 1 accepted, 1 rejected" in flat
-    assert "my run SIMULATED: says nothing about real models" in flat
-
-
 def test_status_says_what_a_colleague_asks_first(
     run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

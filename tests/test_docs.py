@@ -15,7 +15,7 @@ from metaopt.config import RESUMABLE, RunConfig, load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page
-    for folder in ("", "docs", "benchmarks", "populations/classics")
+    for folder in ("", "docs", "benchmarks", "populations/classics", "populations/tasks")
     for page in (ROOT / folder).glob("*.md")
 )
 ROW = re.compile(r"^\| `(\w+)`( ↻)? \| .+ \| (.+?) \| .+ \|$", re.MULTILINE)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_openai import FakeOpenAI, failure
 
 from analysis.cli import app
 from analysis.inspect import diversity as variety
+from analysis.inspect import embeddings
 from analysis.inspect.near import NEAR, repeats
 from analysis.inspect.rules import METRICS
 from analysis.inspect.words import numbers
@@ -309,6 +311,81 @@ def test_every_figure_of_three_items_is_what_counting_by_hand_gives(tmp_path: Pa
     assert found == {k: v if v is None else pytest.approx(v) for k, v in expected.items()}
 
 
+def verifiable(question: str, answer: str, weak: float, strong: float, **more: Any) -> Any:
+    """An item with one right answer."""
+    scores = {"weak_avg": weak, "strong_avg": strong, "gap": strong - weak}
+    answered = {"reference_answer": f"It follows.\nAnswer: {answer}", "rubric": []}
+    return item(question, task="verifiable", **answered, **scores, **more)
+
+
+NO_RUBRIC = {"criteria", "top_weight", "bare_numbers", "told_criteria", "high", "concerns"}
+
+
+def test_final_answers_are_counted_as_by_hand(tmp_path: Path) -> None:
+    rows = [
+        verifiable("How long?", "12 ms", 0, 1, context="A red valve closes after 12 ms."),
+        verifiable("How much?", "The 2.0", 0.25, 0.75),
+        verifiable("How steep?", "$O(n \\log n)$", 0, 1),
+        verifiable("What clips?", "Gradient clipping", 0.25, 1),
+        verifiable("And what clips?", "the gradient clipping.", 0.25, 1),
+        verifiable("Does it?", "YES", 0, 0.75),
+        verifiable("Which one?", "A", 0, 0.75, context="One of four."),
+        verifiable("How often?", "2.0", 0, 0.75),
+    ]
+    out = tmp_path / "figure.png"
+    found = inspected(write(tmp_path / "set.jsonl", rows), "--plot", str(out))
+    figures, answers = found["figures"], found["inspection"]["answers"]
+    assert answers["answers"]["counts"] == {
+        "Gradient clipping": 2, "The 2.0": 2, "12 ms": 1, "A": 1, "O(n \\log n)": 1, "YES": 1,
+    }  # fmt: skip
+    assert answers["kinds"]["counts"] == {"words": 5, "number": 2, "expression": 1}
+    expected = {
+        "answers": 6, "top_answer": 2 / 8, "number_answers": 2 / 8, "expression_answers": 1 / 8,
+        "word_answers": 5 / 8, "guessable": 3 / 8, "shown_answers": 1 / 8, "unanswered": 0,
+        "weak_never": 5 / 8, "strong_always": 4 / 8, "weak": 0.75 / 8, "gap": (7 - 0.75) / 8,
+        "effective_answers": exp(-(4 / 8 * log(1 / 8) + 2 * 2 / 8 * log(2 / 8))), "leaks": 0,
+    }  # fmt: skip
+    assert {k: figures[k] for k in expected} == pytest.approx(expected)
+    assert not figures.keys() & NO_RUBRIC
+    assert out.stat().st_size > 10_000
+
+
+REVIEW = {"weak_pattern": "w", "strong_pattern": "s", "gap_reading": "g"}
+
+
+def test_reviews_are_counted_as_by_hand(tmp_path: Path) -> None:
+    ask = "Ask for the bound, and for what it follows from."
+    said = [("high", "None.", ask), ("high", "none", ask), ("medium", "Criterion 2 is style.", "")]
+    rows = [
+        item(f"Why {n}?", task="learnable", review=REVIEW | {
+            "suitability": s, "rubric_concerns": c, "suggestion": x})
+        for n, (s, c, x) in enumerate(said)
+    ]  # fmt: skip
+    out = tmp_path / "figure.png"
+    found = inspected(write(tmp_path / "set.jsonl", rows), "--plot", str(out))
+    expected = {"high": 2 / 3, "medium": 1 / 3, "low": 0, "concerns": 1 / 3, "criteria": 3,
+                "suggestion_duplicates": 1 / 2, "suggestion_vendi": 1}  # fmt: skip
+    assert {k: found["figures"][k] for k in expected} == pytest.approx(expected)
+    assert "guessable" not in found["figures"]
+    assert out.stat().st_size > 10_000
+
+
+def test_a_task_of_ones_own_is_taken_by_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its module isn't asked for: there is none of that name."""
+    own = item("Why is it so?", task="code")
+    assert inspected(write(tmp_path / "graded.jsonl", [own]))["figures"]["criteria"] == 3
+    bare = own | {"rubric": []}
+    found = inspected(write(tmp_path / "answered.jsonl", [bare]))
+    assert found["figures"]["word_answers"] == 1
+    lines = bare | {"reference_answer": "def f():\n    return 1"}
+    plot = ["--plot", str(tmp_path / "figure.png")]
+    found = inspected(write(tmp_path / "neither.jsonl", [lines]), *plot)
+    assert not found["figures"].keys() & (NO_RUBRIC | {"answers", "guessable"})
+    assert "task code" in capsys.readouterr().out
+
+
 def test_minhash_misses_no_near_pair_that_comparing_all_finds() -> None:
     """Texts in families of all similarities; all pairs compared, with sets of words in tuples."""
     rng = Random(3)
@@ -369,6 +446,91 @@ def test_the_vendi_score_counts_what_is_different(monkeypatch: pytest.MonkeyPatc
     assert 1 < sampled.vendi < 5 + 1e-9
 
 
+# By embeddings.
+
+
+WORD_VECTORS = {"pressure": (1.0, 0.0, 0.0), "heat": (0.0, 1.0, 0.0), "noise": (0.0, 0.0, 1.0)}
+
+
+def of_words(text: str) -> list[float]:
+    """A model that knows three words, and takes the sum of theirs."""
+    parts = [WORD_VECTORS[w] for w in text.lower().strip("?").split() if w in WORD_VECTORS]
+    return [sum(axis) for axis in zip(*parts, strict=True)]
+
+
+@pytest.fixture
+def embedder(
+    tmp_path: Path, fake_openai: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> tuple[FakeOpenAI, list[str]]:
+    """A server, and the options that name it; the cache is the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MY_KEY", fake_openai.key)
+    fake_openai.embed = of_words
+    return fake_openai, ["--embeddings", fake_openai.base_url, "m", "--embeddings-key", "MY_KEY"]
+
+
+def test_questions_alike_in_other_words_are_found_by_vectors(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, given = embedder
+    asked = ["What makes pressure?", "Whence pressure and pressure then?", "Why heat?",
+             "Why noise?", "Does heat make noise?", "Why heat?"]  # fmt: skip
+    data = write(tmp_path / "set.jsonl", [item(text) for text in asked])
+    found = inspected(data, *given, "--fail-on", "embedded_near_duplicates>0.5")
+    figures, whole = found["figures"], found["inspection"]["embedded"]
+    assert whole["clusters"] == [[0, 1], [2, 5]]
+    assert figures["embedded_near_duplicates"] == pytest.approx(2 / 6)
+    assert figures["embedded_largest_cluster"] == 2
+    nearest = [1, 1, 1, sqrt(0.5), sqrt(0.5), 1]
+    assert whole["nearest"]["mean"] == pytest.approx(fmean(nearest))
+    rows = [np.array(of_words(text)) for text in asked]
+    kernel = [[a @ b / sqrt((a @ a) * (b @ b)) for b in rows] for a in rows]
+    values = np.linalg.svd(np.array(kernel) / 6, compute_uv=False)
+    expected = exp(-sum(v * log(v) for v in values if v > 1e-9))
+    assert figures["embedded_vendi"] == pytest.approx(expected, rel=1e-5)
+    assert figures["near_duplicates"] == pytest.approx(1 / 6)  # by words, only the copy
+    said = capsys.readouterr().out
+    assert "Questions by embeddings (m; kernel: cosine)" in said
+    assert "What makes pressure? | Whence pressure" in said
+
+    sent = [text for request in server.requests for text in request.body["input"]]
+    assert sorted(sent) == sorted(set(asked))  # the questions, each once, and nothing else
+    wider = inspected(data, *given, "--embeddings-near", "0.7")
+    assert wider["inspection"]["embedded"]["clusters"] == [[2, 3, 4, 5], [0, 1]]
+    inspected(data)
+    assert len(server.requests) == 1  # what is known isn't asked for again
+
+
+def test_vectors_that_cant_be_had_are_one_line(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    server, given = embedder
+    data = write(tmp_path / "set.jsonl", [item("Why heat?")])
+
+    def refused(said: str, *args: str) -> None:
+        assert invoke(app, ["inspect", str(data), *(args or given)]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+    server.queue(failure(400, "input is too long"))
+    refused("input is too long")
+    server.models = ["other"]
+    refused("no model 'm' there")
+    server.models = None
+    monkeypatch.setenv("MY_KEY", "a-wrong-key")
+    refused("key refused")
+    monkeypatch.delenv("MY_KEY")
+    refused("--embeddings-key MY_KEY: that variable isn't set")
+    monkeypatch.setenv("MY_KEY", server.key)
+    monkeypatch.setattr(embeddings, "RETRIES", 0)
+    server.embed = lambda text: [0.0, 0.0]
+    refused("a vector of nothing")
+    server.embed = of_words
+    assert invoke(app, ["inspect", str(data), *given]) == 0  # a fault isn't kept
+
+
 # Rules, and what can't be inspected.
 
 
@@ -385,6 +547,8 @@ def test_rules_fail_by_name_and_value(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 GOOD = item("Why is it so?")
+ASKED = verifiable("How long?", "12 ms", 0, 1)
+OWN = GOOD | {"task": "code"}
 WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
 
 
@@ -397,13 +561,29 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
         ([GOOD | {"rubric": []}], [], "set.jsonl:1: rubric: "),
         ([GOOD, GOOD | {"format": 2}], [], "set.jsonl:2: format 2; this version reads 1"),
         ([GOOD, GOOD | {"task": "verifiable"}], [], "task 'verifiable' among items of task"),
+        ([GOOD | {"task": "verifiable"}], [], "set.jsonl:1: rubric: must be [] in a verifiable"),
+        (
+            [ASKED, ASKED | {"reference_answer": "It is\nso."}],
+            [],
+            "set.jsonl:2: reference_answer",
+        ),
+        ([GOOD | {"task": "learnable"}], [], "set.jsonl:1: review: needs a suitability"),
+        ([OWN, OWN | {"rubric": []}], [], "an item without a rubric among items with a rubric"),
+        (
+            [ASKED],
+            ["--fail-on", "criteria<3"],
+            "figure of rubrics, and these items, of task 've",
+        ),
+        ([GOOD], ["--fail-on", "guessable>0"], "figure of final answers, and these items, of task"),
+        ([GOOD], ["--fail-on", "high<1"], "figure of reviews, and these items, of task 'rubric'"),
         ([GOOD, GOOD | {"simulated": False}], [], "set.jsonl:2: simulated items among others"),
         ([{"question": "Why?"}], [], "not of metaopt generate?"),
         ([GOOD], ["--fail-on", "near_dups>0"], "did you mean 'near_duplicates'?"),
         ([GOOD], ["--fail-on", "duplicates=0"], "write a figure, one of"),
         ([GOOD], ["--fail-on", "contaminated>0"], "give --against"),
         ([GOOD], ["--fail-on", "coverage<0.1"], "this data set has none"),
-        ([GOOD], ["--by", "embeddings"], "needs an endpoint for embeddings"),
+        ([GOOD], ["--fail-on", "embedded_vendi<2"], "give --embeddings"),
+        ([GOOD], ["--embeddings", "localhost", "m"], "base_url must start with http"),
         ([GOOD], ["--against", "nowhere.jsonl"], "nowhere.jsonl: no such data set"),
         ([GOOD], ["--plot", "figure.gif"], "write it as one of"),
     ],

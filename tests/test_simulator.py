@@ -17,6 +17,7 @@ from inner_agent.llm import Message, Reply, Request
 from inner_agent.simulator import Simulator, SimulatorParameters, challenger, modes, verifier
 from inner_agent.simulator.lexicon import directives, says
 from inner_agent.simulator.reading import read_paper
+from inner_agent.simulator.rounds import rounds_in
 from inner_agent.synthetic import generate_papers, write_papers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -322,3 +323,9 @@ def test_synthetic_papers_are_distinct_and_say_what_they_are(tmp_path: Path) -> 
         assert 1_200 <= len(paper.text.split()) <= 2_500
     rows = [json.loads(line) for line in (tmp_path / "papers.jsonl").read_text().splitlines()]
     assert all(row["synthetic"] is True and (tmp_path / row["file"]).exists() for row in rows)
+
+
+def test_a_paper_without_rounds_shows_none() -> None:
+    assert rounds_in("# p1 'On parts'\n- p1: not_accepted; no rounds\n") == []
+    (first, last) = rounds_in("## Round 1 too_easy\nquestion:\n> a?\n## Round 2 accepted\n")
+    assert (first[:2], first[2]["question"], last[:2]) == ((1, "too_easy"), "a?", (2, "accepted"))

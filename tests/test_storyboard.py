@@ -26,7 +26,7 @@ from analysis.web import trajectories
 from analysis.web.exchanges import MOST_STEPS, exchanges, sections
 from analysis.web.library import shelves
 from analysis.web.links import FileLinks, ServerLinks
-from analysis.web.paper import RawPage, paper_page
+from analysis.web.paper import RawPage, paper_page, raw_page
 from analysis.web.render import render
 from analysis.web.server import application
 from analysis.web.spans import said
@@ -479,3 +479,25 @@ async def test_a_repeated_question_has_one_name(record: RunRecord, tmp_path: Pat
             href = f"/run/papers/{candidate}/val/{i}/{file_name(result.paper)}"
             board = await (await client.get(href)).text()
             assert f"✗ {escape(name[0].upper() + name[1:])}" in board
+
+
+def test_looking_runs_no_module_that_a_run_names(record: RunRecord, tmp_path: Path) -> None:
+    """The run may be somebody else's: its pages are there, without what only the task knows."""
+    module = tmp_path / "task.py"
+    module.write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
+    task = record.config.task.model_copy(update={"name": str(module)})
+    theirs = replace(record, config=record.config.model_copy(update={"task": task}))
+    evaluated = (p for p in files(record) if '"kind": "evaluate"' in p.read_text(encoding="utf-8"))
+    path = next(evaluated)
+    name, i, _ = path.name.rsplit(".", 2)
+    where = (int(path.parent.parent.name), path.parent.name, int(i), name)
+    raw, known = raw_page(theirs, *where), raw_page(record, *where)
+    assert (raw.own_prompts, known.own_prompts) == (False, True)
+    assert raw.page.board is not None
+    assert known.page.board is not None
+    phases = [(one.trial.weak, two.trial.weak) for one, two in
+              zip(raw.page.board.rounds, known.page.board.rounds, strict=True)]  # fmt: skip
+    assert any(weak for _, weak in phases)
+    for weak, same in phases:
+        assert weak == (same and replace(same, bounds=()))
+    assert not module.with_suffix(".ran").exists()

@@ -16,10 +16,12 @@ from analysis.export.columns import card_features, shown, yaml
 from analysis.export.dataset import DataSet, PaperOf
 from analysis.export.files import Written
 from analysis.export.formats import Format
+from analysis.export.rewards import Reward, compared_by
 from analysis.export.splits import HELD_OUT, Split
 from analysis.markdown import as_table, escape
 from analysis.report import Table
 from inner_agent.settings import INNER_ROLES
+from inner_agent.tasks.choice import task_of
 from metaopt.text import one_line, several
 
 SOURCES = "SOURCES.csv"
@@ -38,8 +40,18 @@ TASKS = {
     "hf": "All that is known of each item; `rubric` and `attempts` are lists of structs.",
     "sft": "Prompts and completions for supervised fine-tuning, in messages.",
     "dpo": "Preferences: the best answer of the strong solver over the worst of the weak one.",
-    "trl": "Prompts for TRL's GRPO, with a reward function that scores by the rubric.",
-    "verl": "Rows for verl, with a reward function that scores by the rubric.",
+    "trl": "Prompts for TRL's GRPO, with a reward function that {scores}.",
+    "verl": "Rows for verl, with a reward function that {scores}.",
+}
+# What the items are, by task, after "Language models wrote the ".
+WRITTEN = {
+    "rubric": "questions, reference answers and rubrics from research papers; they were kept where"
+    " a strong solver did clearly better than a weak one (Autodata, Kulikov et al. 2026).",
+    "verifiable": "questions and their right answers from research papers; they were kept where a"
+    " strong solver was mostly right and a weak one wrong (Autodata, Kulikov et al. 2026).",
+    "learnable": "questions, reference answers and rubrics from research papers; they were kept"
+    " where a judge who read all attempts of two solvers called them worth training on (Autodata,"
+    " Kulikov et al. 2026).",
 }
 
 
@@ -53,12 +65,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the card says; ``items`` are counted by the number of their data set."""
+    """What the card says; ``kind`` is the items' task and whether they have a rubric, ``items`` are
+    counted by the number of their data set."""
 
     format: str
     name: str
     form: Format
     data: Sequence[DataSet]
+    kind: tuple[str, bool]
+    reward: Reward | None
     split: Split
     written: Sequence[Written]
     sources: Mapping[PaperOf, Source]
@@ -181,14 +196,23 @@ def _sections(card: Card) -> list[str]:
     return [
         f"# {escape(_title(card))}",
         *([f"**{SIMULATED}.** They were made to test software."] if card.simulated else []),
-        f"{TASKS[card.format]} Language models wrote the questions, reference answers and rubrics"
-        " from research papers; they were kept where a strong solver did clearly better than a"
-        " weak one (Autodata, Kulikov et al. 2026).",
+        f"{_purpose(card)} Language models wrote the {_written(card)}",
         *_contents(card),
         *_use(card),
         *_origin(card),
         *_licences(card),
     ]
+
+
+def _purpose(card: Card) -> str:
+    scores = "scores by the rubric" if card.kind[1] else "compares final answers"
+    return TASKS[card.format].format(scores=scores)
+
+
+def _written(card: Card) -> str:
+    task, own = card.kind[0], card.data[0].config.task.name
+    by_module = f"items of the task `{escape(task)}`, a module that says which are kept."
+    return WRITTEN.get(own, by_module)
 
 
 def _contents(card: Card) -> list[str]:
@@ -205,24 +229,25 @@ def _contents(card: Card) -> list[str]:
 
 def _use(card: Card) -> list[str]:
     lines = ["## How to use it", _code("python", _LOAD.format(files=_files(card)))]
-    if card.form.rewards:
-        lines.append(
-            "The reward is a judge's: `rubric_reward.py` asks an OpenAI-compatible endpoint"
-            " (`JUDGE_BASE_URL`, `JUDGE_MODEL`, `JUDGE_API_KEY`) to score each answer by the"
-            " rubric, with the prompt and the settings in `judge.json`."
-        )
-    if card.format == "trl":
-        lines.append(_code("python", _TRL))
-    if card.format == "verl":
+    if card.reward:
+        lines.append(card.reward.says)
+    if card.reward and card.format == "trl":
+        lines.append(_code("python", _TRL.format(reward=card.reward.name)))
+    if card.reward and card.format == "verl":
         tokens = max(1_024, -(-(card.longest_prompt // 3 + 64) // 512) * 512)
         lines += [
             "**`data.max_prompt_length` has to be raised.** verl's own is 512 tokens, and a longer"
             " prompt stops the training or is left out. The longest one here has"
             f" {card.longest_prompt:,} characters: {tokens:,} tokens should do; your tokenizer"
             " knows better.",
-            _code("bash", _VERL.format(tokens=tokens, held=card.written[-1].part)),
+            _code("bash", _verl_command(card, tokens)),
         ]
     return lines
+
+
+def _verl_command(card: Card, tokens: int) -> str:
+    assert card.reward
+    return _VERL.format(tokens=tokens, held=card.written[-1].part, reward=card.reward.name)
 
 
 def _files(card: Card) -> str:
@@ -239,12 +264,12 @@ from datasets import load_dataset
 data = load_dataset("FOLDER")  # this folder; its files are {files}
 """
 _TRL = """\
-from rubric_reward import rubric_reward  # with this folder on the path
+from {reward} import {reward}  # with this folder on the path
 from trl import GRPOConfig, GRPOTrainer
 
 trainer = GRPOTrainer(
     model=MODEL,
-    reward_funcs=rubric_reward,
+    reward_funcs={reward},
     train_dataset=data["train"],
     args=GRPOConfig(remove_unused_columns=False),  # the reward reads the other columns
 )
@@ -254,7 +279,7 @@ python3 -m verl.trainer.main_ppo \\
     data.train_files="[$(ls FOLDER/data/train-*.parquet | paste -sd,)]" \\
     data.val_files="[$(ls FOLDER/data/{held}-*.parquet | paste -sd,)]" \\
     data.max_prompt_length={tokens} \\
-    custom_reward_function.path=FOLDER/rubric_reward.py \\
+    custom_reward_function.path=FOLDER/{reward}.py \\
     custom_reward_function.name=compute_score
 """
 
@@ -276,8 +301,6 @@ def _origin(card: Card) -> list[str]:
 
 def _facts(data: DataSet, items: int, days: Sequence[str]) -> list[list[str]]:
     config = data.config
-    criteria = config.criteria.model_dump(exclude={"preset"})
-    rule = ", ".join(f"{name} = {value}" for name, value in criteria.items())
     scored = "fresh attempts, which the harness never saw" if config.score == "fresh" else (
         "the attempts in the loop"
     )  # fmt: skip
@@ -288,10 +311,33 @@ def _facts(data: DataSet, items: int, days: Sequence[str]) -> list[list[str]]:
         ["simulated", "yes" if config.simulated else "no"],
         ["harness, commit", data.harness.commit],
         ["harness, tree", data.harness.tree],
-        ["rule of acceptance", f"{config.criteria.preset}: {rule}"],
+        ["task", Path(config.task.name).name],
+        ["rule of acceptance", _rule(data)],
+        *([["answers are compared", compared]] if (compared := compared_by(data)) else []),
         ["scores are of", scored],
         ["seed", str(config.seed)],
     ]
+
+
+def _rule(data: DataSet) -> str:
+    """As the task has it; of one's own, whose module isn't loaded, what decides."""
+    config = data.config
+    if config.task.name == "rubric":
+        criteria = config.criteria.model_dump(exclude={"preset"})
+        values = ", ".join(f"{name} = {value}" for name, value in criteria.items())
+        return f"{config.criteria.preset}: {values}"
+    if config.task.name not in WRITTEN:
+        return "that of the task's own module"
+    rule = task_of(config).rule
+    if config.task.name == "learnable":
+        return (
+            f"{rule.weak_text}, and calls the item's suitability {' or '.join(config.task.accept)}"
+        )
+    return f"{config.task.rule}: {rule.weak_text}, {rule.strong_text}"
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(words)
 
 
 def _models(data: DataSet) -> list[list[str]]:

@@ -9,19 +9,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis import tasks
 from inner_agent import generate, strict_json
-from inner_agent.durable import read_database
+from inner_agent.checks import Key
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
-from inner_agent.papers import file_name
-from inner_agent.tasks import rubric
-from metaopt.config import RunConfig, load_config
-
-TASK = "rubric"  # the one whose items have the columns below
+from metaopt.config import RunConfig, read_config
 
 
 class _Of(BaseModel):
@@ -45,10 +42,16 @@ class HarnessOf(_Of):
 
 
 class Line(_Of):
-    """A line of ``items.jsonl``, without the item itself (``inner_agent.items.Item``)."""
+    """A line of ``items.jsonl``, without the item itself (``inner_agent.items.Item``).
 
+    ``number``: which item of its paper; ``review``: the judge's, where the task has one.
+    """
+
+    task: str = tasks.DEFAULT
     simulated: bool
     paper: PaperOf
+    number: Annotated[int, Field(ge=1)] = 1
+    review: dict[str, str] = {}
     harness: HarnessOf
     weak_avg: float
     strong_avg: float
@@ -88,22 +91,38 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each was done."""
+    """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
+    a paper, and which of its items.
+
+    ``config`` may name a task module: it isn't loaded.
+    """
 
     folder: Path
     config: RunConfig
     harness: HarnessOf
     papers: int
-    made: Mapping[str, str]
+    made: Mapping[Key, str]
+
+    @property
+    def compared(self) -> str:
+        """How final answers are compared; ``""`` where the task isn't ``verifiable``."""
+        task = self.config.task
+        return task.answer if task.name == "verifiable" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An item, where it is from, and in which data set."""
+    """An item, where it is from (``where``: file and line), and in which data set."""
 
     data: DataSet
     line: Line
     item: Item
+    where: str
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """Its task, and whether it has a rubric."""
+        return self.line.task, bool(self.item.rubric)
 
 
 def open_dataset(folder: Path) -> DataSet:
@@ -114,10 +133,11 @@ def open_dataset(folder: Path) -> DataSet:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
     harness = _read(folder / "harness.json", HarnessOf)
-    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
-        rows = db.execute("SELECT paper, at FROM results ORDER BY paper").fetchall()
-    made = {paper: datetime.fromtimestamp(at, UTC).date().isoformat() for paper, at in rows}
-    return DataSet(folder, load_config(folder / "config.toml"), harness, len(rows), made)
+    with closing(generate.read_results(folder)) as db:
+        rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
+    made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
+    papers = len({paper for paper, _ in made})
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
@@ -136,23 +156,29 @@ def _entry(data: DataSet, text: bytes, where: str) -> Entry:
     try:
         row = strict_json.loads(text)
         item = parse_item(row)
+        line = Line.model_validate(row)
         if row.get("format") != generate.FORMAT:
             raise UserError(
                 f"{where}: format {row.get('format')!r}, this version has {generate.FORMAT};"
                 " export with the version that made it"
             )
-        if (task := row.get("task", TASK)) != TASK:
-            raise UserError(
-                f"{where}: an item of the task {task!r}; only {TASK!r} can be exported, and tasks"
-                " aren't mixed"
-            )
-        if reason := rubric.refusal(item):
+        if reason := _not_of(data.config.task.name, line) or tasks.refusal(
+            line.task, item, line.review
+        ):
             raise ItemRefused(reason)
-        return Entry(data, Line.model_validate(row), item)
+        return Entry(data, line, item, where)
     except (strict_json.JSONRefused, ItemRefused) as e:
         raise UserError(f"{where}: not an item: {e}") from None
     except ValidationError as e:
         raise UserError(f"{where}: not an item: {first_error(e, 'line')}") from None
+
+
+def _not_of(named: str, line: Line) -> str:
+    """Why a line isn't of the task that the config names, or ``""``; one's own has a name of its
+    own."""
+    if line.task == named or named.endswith(".py"):
+        return ""
+    return f"task {line.task!r}, where config.toml has {named!r}"
 
 
 def attempts_of(entry: Entry) -> Attempts:
@@ -160,8 +186,8 @@ def attempts_of(entry: Entry) -> Attempts:
 
     Raises ``UserError`` for a file of them that can't be read.
     """
-    paper = entry.data.folder / "papers" / file_name(entry.line.paper.id)
-    folder = paper / "eval_attempts" / entry.item.sha256[:12]
+    slot = generate.slot_folder(entry.data.folder, entry.line.paper.id, entry.line.number)
+    folder = slot / "eval_attempts" / entry.item.sha256[:12]
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*-*-*.json"), key=_number):
         found[path.stem.partition("-")[2]] = path  # the last of each kind and phase counts

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from analysis.export import rubric_reward
+from analysis import tasks
 from analysis.export.card import Card, Source, summary, write_card
 from analysis.export.columns import load_pyarrow
 from analysis.export.dataset import DataSet, Entry, PaperOf, entries, open_dataset
@@ -27,8 +26,8 @@ from analysis.export.formats import (
     prompt_text,
     qa_id,
 )
+from analysis.export.rewards import reward_of
 from analysis.export.splits import FILE, Split, Wanted, kept_split, make_split
-from inner_agent import prompts
 from inner_agent.durable import make_folder, sync_tree
 from inner_agent.errors import UserError
 
@@ -56,10 +55,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The split, and the texts (sha256) in its train part."""
+    """The split, the texts (sha256) in its train part, and the items' kind: their task, and whether
+    they have a rubric."""
 
     split: Split
     trained: frozenset[str]
+    kind: tuple[str, bool]
 
 
 @dataclass(slots=True)
@@ -94,17 +95,18 @@ def export(folders: Sequence[Path], out: Path, wish: Wish) -> str:
         raise UserError(f"{out}: is there already; give another --out, or remove it")
     data = _open_all(folders)
     division = _divide(data, wish)
+    reward = reward_of(data, division.kind) if form.rewards else None
     tally = Tally()
     with _aside(out) as part:
         written = _write_rows(part / "data", data, form, division, wish, tally)
         card = Card(
-            wish.format, wish.name, form, data, division.split, written, tally.sources,
-            tally.left_out, tally.items, tally.longest_prompt,
+            wish.format, wish.name, form, data, division.kind, reward, division.split, written,
+            tally.sources, tally.left_out, tally.items, tally.longest_prompt,
         )  # fmt: skip
         write_card(card, part)
         _write(part / FILE, json.dumps(division.split.model_dump(), indent=1) + "\n")
-        if form.rewards:
-            _write_reward(part, data)
+        for name, text in (reward.files if reward else {}).items():
+            _write(part / name, text)
     return summary(card, out)
 
 
@@ -124,10 +126,16 @@ def _open_all(folders: Sequence[Path]) -> list[DataSet]:
 
 
 def _chosen(data: Sequence[DataSet], wish: Wish, tally: Tally) -> Iterator[tuple[int, Entry]]:
-    """The items that may be written, each with the number of its data set."""
-    seen = set()
+    """The items that may be written, each with the number of its data set.
+
+    Raises ``UserError`` for one of another kind than the first.
+    """
+    seen, first = set(), None
     for number, one in enumerate(data):
         for entry in entries(one):
+            first = first or entry.kind
+            if reason := tasks.mixed(first, entry.kind):
+                raise UserError(f"{entry.where}: {reason}; export each alone")
             ident, paper = qa_id(entry), entry.line.paper
             if not paper.licence and not (wish.allow_unlicensed or paper.id in wish.allowed):
                 tally.leave_out(UNLICENSED, paper.id)
@@ -141,7 +149,9 @@ def _chosen(data: Sequence[DataSet], wish: Wish, tally: Tally) -> Iterator[tuple
 def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
     """Check everything, and draw the split.  Raises ``UserError``."""
     tally, items, texts = Tally(), Counter[str](), set[tuple[str, str]]()
+    kind = (tasks.DEFAULT, True)
     for _, entry in _chosen(data, wish, tally):
+        kind = entry.kind
         items[entry.line.paper.id] += 1
         texts.add((entry.line.paper.id, entry.line.paper.sha256))
     refused = tally.left_out.get(UNLICENSED, Counter())
@@ -162,7 +172,7 @@ def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
             f"{data[0].folder}: all {sum(items.values())} items are held out, none is left to"
             " train on; give a lower --test, or another --seed"
         )
-    return Division(split, trained)
+    return Division(split, trained, kind)
 
 
 def _write_rows(
@@ -208,19 +218,6 @@ def _aside(out: Path) -> Iterator[Path]:
             raise
     except OSError as e:
         raise UserError(f"{out}: can't be written ({e.strerror}); give another --out") from None
-
-
-def _write_reward(folder: Path, data: Sequence[DataSet]) -> None:
-    """The reward function, and the judge as the first data set had it."""
-    model = data[0].config.models["judge"]
-    judge: dict[str, Any] = {
-        "model": model.model,
-        "temperature": model.temperature,
-        "max_tokens": model.max_tokens,
-        "system": prompts.load("judge").render(),
-    }
-    _write(folder / "judge.json", json.dumps(judge, indent=1, ensure_ascii=False) + "\n")
-    shutil.copyfile(rubric_reward.__file__, folder / "rubric_reward.py")
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,12 +13,19 @@ from typing import Any, Literal
 
 from analysis.export.columns import Columns
 from analysis.export.dataset import Attempt, Attempts, Entry, attempts_of
+from analysis.tasks import final_of
 from inner_agent.errors import UserError
+from inner_agent.tasks.verifiable.answers import final_answer
 
 Row = dict[str, Any]
 COMPLETIONS = ("reference", "strong")
-DATA_SOURCE = "metaopt/rubric"  # verl routes by it
+DATA_SOURCE = "metaopt"  # with the task's name; verl routes by it
 ABILITY = "research_question"
+# As the solvers are told (tasks/verifiable/solver.md): without it nothing could be compared.
+ENDING = (
+    "End with one line of its own, and nothing after it:\n"
+    "Answer: <the final answer alone, as short as it can be>"
+)
 
 _MESSAGES = [{"role": "string", "content": "string"}]
 _RUBRIC = [{"criterion": "string", "weight": "float64"}]
@@ -32,6 +39,7 @@ _ATTEMPTS = [
 ]
 _ORIGIN: Columns = {
     "qa_id": "string",
+    "task": "string",
     "paper_id": "string",
     "licence": "string",
     "simulated": "bool",
@@ -41,15 +49,19 @@ _ITEM: Columns = {
     **_ORIGIN,
     "paper_title": "string",
     "paper_sha256": "string",
+    "number": "int64",
     "question_type": "string",
     "reasoning_skills": ["string"],
     "context": "string",
     "question": "string",
     "reference_answer": "string",
+    "final_answer": "string",
     "rubric": "string",
     **_SCORES,
     "rounds": "int64",
     "other_verdict": "string",
+    "suitability": "string",
+    "review": "string",
     "attempts_kind": "string",
     "attempts": "string",
     "harness_commit": "string",
@@ -77,9 +89,11 @@ _DPO: Columns = {
 _TRL: Columns = {
     "prompt": _MESSAGES,
     "qa_id": "string",
+    "task": "string",
     "context": "string",
     "question": "string",
     "reference_answer": "string",
+    "final_answer": "string",
     "rubric": "string",
     "source_id": "string",
     **_SCORES,
@@ -95,6 +109,7 @@ _VERL: Columns = {
         "split": "string",
         "index": "int64",
         "qa_id": "string",
+        "task": "string",
         "source_id": "string",
         "context": "string",
         "question": "string",
@@ -156,8 +171,10 @@ def qa_id(entry: Entry) -> str:
 
 
 def prompt_text(entry: Entry) -> str:
-    """What a trained model is asked: the context, a blank line, the question."""
-    return "\n\n".join(part for part in (entry.item.context, entry.item.question) if part.strip())
+    """What a trained model is asked: the context, a blank line, the question; where final answers
+    are compared, then how to end."""
+    parts = (entry.item.context, entry.item.question, ENDING if entry.data.compared else "")
+    return "\n\n".join(part for part in parts if part.strip())
 
 
 def rubric_text(entry: Entry) -> str:
@@ -176,15 +193,19 @@ def _typed(entry: Entry, _: Place) -> Row:
         **_origin(entry),
         "paper_title": line.paper.title,
         "paper_sha256": line.paper.sha256,
+        "number": line.number,
         **item.model_dump(),
+        "final_answer": final_of(item),
         **_scores(entry),
         "rounds": line.rounds,
         "other_verdict": line.other_verdict,
+        "suitability": line.review.get("suitability", ""),
+        "review": _json(line.review),
         "attempts_kind": found.kind,
         "attempts": _records(found),
         "harness_commit": line.harness.commit,
         "harness_tree": line.harness.tree,
-        "made": entry.data.made.get(line.paper.id, ""),
+        "made": entry.data.made.get((line.paper.id, line.number), ""),
     }
 
 
@@ -197,11 +218,16 @@ def _records(found: Attempts) -> list[Row]:
 
 
 def _reference(entry: Entry, _: Place) -> Row:
-    return _sft(entry, entry.item.reference_answer, "reference", None)
+    answer = entry.item.reference_answer
+    if entry.data.compared and not final_answer(f"{answer}\n..."):
+        answer = f"Answer: {answer.strip()}"  # one line, which was the answer itself
+    return _sft(entry, answer, "reference", None)
 
 
 def _best_strong(entry: Entry, _: Place) -> Row:
     best = _best(attempts_of(entry))
+    if entry.data.compared and best.score < 1:
+        raise LeftOut("no answer of the strong solver is right")
     return _sft(entry, best.answer, "strong", best.score)
 
 
@@ -243,6 +269,7 @@ def _grpo(entry: Entry, _: Place) -> Row:
     return {
         "prompt": _asked(entry),
         **_task(entry),
+        "final_answer": final_of(entry.item),
         "rubric": rubric_text(entry),
         "licence": entry.line.paper.licence,
         "simulated": entry.line.simulated,
@@ -251,20 +278,26 @@ def _grpo(entry: Entry, _: Place) -> Row:
 
 def _verl(entry: Entry, place: Place) -> Row:
     return {
-        "data_source": DATA_SOURCE,
+        "data_source": f"{DATA_SOURCE}/{entry.line.task}",
         "prompt": _asked(entry),
         "ability": ABILITY,
-        "reward_model": {"style": "rule", "ground_truth": rubric_text(entry)},
+        "reward_model": {"style": "rule", "ground_truth": _truth(entry)},
         "extra_info": {**asdict(place), **_task(entry)},
         "licence": entry.line.paper.licence,
         "simulated": entry.line.simulated,
     }
 
 
+def _truth(entry: Entry) -> str:
+    """What a reward function scores by: the rubric, or the final answer."""
+    return rubric_text(entry) if entry.item.rubric else final_of(entry.item)
+
+
 def _task(entry: Entry) -> Row:
-    """What a reward function needs besides the rubric."""
+    """What a reward function needs besides."""
     return {
         "qa_id": qa_id(entry),
+        "task": entry.line.task,
         "source_id": entry.line.paper.id,
         "context": entry.item.context,
         "question": entry.item.question,
@@ -276,8 +309,8 @@ def _task(entry: Entry) -> Row:
 def _origin(entry: Entry) -> Row:
     paper = entry.line.paper
     return {
-        "qa_id": qa_id(entry), "paper_id": paper.id, "licence": paper.licence,
-        "simulated": entry.line.simulated,
+        "qa_id": qa_id(entry), "task": entry.line.task, "paper_id": paper.id,
+        "licence": paper.licence, "simulated": entry.line.simulated,
     }  # fmt: skip
 
 

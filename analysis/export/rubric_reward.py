@@ -30,7 +30,8 @@ TRIES = 3  # of a verdict that can't be read
 CALLS = 8  # of an endpoint that fails, with pauses of 1, 2, 4 ... seconds between them
 TIMEOUT_S = 600
 _TAGS = re.compile(
-    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt)\s*>)",
+    r"<(/?\s*(?:paper|context|question|reference|rubric|answer|criterion|attempt|earlier|learnings"
+    r"|digest)\s*>)",
     re.IGNORECASE,
 )
 _TURNS = re.compile(

@@ -3,35 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.inspect.embeddings import Embedder
 from analysis.inspect.inspection import inspect
 from analysis.inspect.report import as_json, as_text, failures
 from analysis.inspect.rules import check, metrics, parse_rules
 from analysis.targets import SUFFIXES, check_target, write_text
-from inner_agent.errors import UserError
 
 
 def inspect_data(
-    data: Path, against: Path | None, by: str, fail_on: Sequence[str], json: Path | None,
-    plot: Path | None,
+    data: Path, against: Path | None, embedder: Embedder | None, fail_on: Sequence[str],
+    json: Path | None, plot: Path | None,
 ) -> tuple[str, str]:  # fmt: skip
     """Inspect a data set; returns the report, and the rules that failed (empty: none).
 
     Raises ``UserError`` for a rule, a target or a data set that won't do, before any file is
     written.
     """
-    if by == "embeddings":
-        raise UserError(
-            "--by embeddings: needs an endpoint for embeddings, which a config can't name yet; take"
-            " --by words"
-        )
-    if by != "words":
-        raise UserError(f"--by {by}: write words")
     rules = parse_rules(fail_on)
     for target, suffixes in ((json, (".json",)), (plot, SUFFIXES)):
         if target:
             check_target(target, suffixes)
-    found = inspect(data, against)
-    checked = check(rules, metrics(found))
+    found = inspect(data, against, embedder)
+    checked = check(rules, metrics(found), found.task)
     if json:
         write_text(json, as_json(found, checked))
     if plot:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from analysis.inspect.spread import Spread, spread
 from inner_agent import generate, strict_json
-from inner_agent.durable import read_database
 from inner_agent.errors import UserError
 from inner_agent.papers import MANIFEST
 from inner_agent.run_paper import PaperResult
@@ -19,17 +18,20 @@ from metaopt.statistics import wilson
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The papers that are done: how many ``passed``, of those how many have an item (``kept``; the
-    others' questions repeat), how rollouts (``reasons``) and rounds (``outcomes``) ended, the most
-    frequent first; rounds of rollouts that passed and of those that didn't; and what was spent.
+    """The papers that are done, in so many ``rollouts``: how many ``passed``, of those how many
+    have an item (``kept``; the others' questions repeat), and how many items that is; how rollouts
+    (``reasons``) and rounds (``outcomes``) ended, the most frequent first; rounds of rollouts that
+    passed and of those that didn't; and what was spent.
 
     ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
     there or names none.
     """
 
     papers: int
+    rollouts: int
     passed: int
     kept: int
+    items: int
     reasons: dict[str, int]
     outcomes: dict[str, int]
     rounds_passed: Spread | None
@@ -56,8 +58,8 @@ class Corpus:
         return covered / len(self.topics) if self.topics else None
 
 
-def read_corpus(folder: Path, with_item: Collection[str]) -> Corpus:
-    """Of the data set in ``folder``, whose items are of the papers ``with_item`` (ids).
+def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
+    """Of the data set in ``folder``, in which papers (by id) have so many ``items``.
 
     Raises ``UserError`` for another version's file.
     """
@@ -67,21 +69,25 @@ def read_corpus(folder: Path, with_item: Collection[str]) -> Corpus:
     usd = 0.0
     rounds: dict[bool, list[int]] = {True: [], False: []}
     ids: list[str] = []
-    with closing(read_database(folder / "results.db", generate.FORMAT)) as db:
-        for paper, data in db.execute("SELECT paper, data FROM results ORDER BY paper"):
+    passed: set[str] = set()
+    with closing(generate.read_results(folder)) as db:
+        for paper, data in db.execute("SELECT paper, data FROM slots ORDER BY paper, number"):
             result = PaperResult.model_validate_json(data)
             ids.append(str(paper))
+            passed.update([ids[-1]] if result.passed else [])
             reasons[result.reason] += 1
             outcomes.update(result.outcomes)
             rounds[result.passed].append(result.rounds)
             spent.update(calls=result.calls)
             spent.update(tokens=result.prompt_tokens + result.completion_tokens)
             usd += result.usd
-    by_topic = _by_topic(_topics(folder), ids, set(with_item))
+    papers = list(dict.fromkeys(ids))
+    kept = [paper for paper in papers if items.get(paper)]
+    by_topic = _by_topic(_topics(folder), papers, items.keys())
     return Corpus(
-        len(ids), len(rounds[True]), len(set(with_item) & set(ids)), dict(reasons.most_common()),
-        dict(outcomes.most_common()), spread(rounds[True]), spread(rounds[False]),
-        spent["calls"], spent["tokens"], usd, by_topic,
+        len(papers), len(ids), len(passed), len(kept), sum(items[paper] for paper in kept),
+        dict(reasons.most_common()), dict(outcomes.most_common()), spread(rounds[True]),
+        spread(rounds[False]), spent["calls"], spent["tokens"], usd, by_topic,
     )  # fmt: skip
 
 

@@ -69,9 +69,13 @@ def vendi(rows: csr_array) -> float:
         kernel[k : k + _BLOCK] = (rows[k : k + _BLOCK] @ across).toarray()
     kernel /= count
     # Transposed it is itself, and in the order that LAPACK works in place on.
-    values = eigvalsh(kernel.T, overwrite_a=True, check_finite=False)
+    return effective(eigvalsh(kernel.T, overwrite_a=True, check_finite=False))
+
+
+def effective(values: NDArray[np.float64]) -> float:
+    """The exponential of the entropy of a kernel's eigenvalues."""
     values = values[values > 1e-12]  # rounding makes some a hair below 0; they count as 0
-    values /= values.sum()
+    values = values / values.sum()
     return float(np.exp(-(values * np.log(values)).sum()))
 
 

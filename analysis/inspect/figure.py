@@ -37,10 +37,10 @@ def figure_of(found: Inspection) -> Figure:
     _scores(panels[0], found)
     _gaps(panels[1], found)
     _counts(panels[2], found.rounds_by_item, "rounds to acceptance")
-    _counts(panels[3], found.criteria_by_item, "criteria of the rubric")
+    _of_task(panels[3], found)
     _labels(panels[4], found.types, "question type")
     if found.corpus:
-        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.papers)
+        _bars(panels[5], ends(found.corpus), "rollouts by how they ended", found.corpus.rollouts)
     else:
         _labels(panels[5], found.skills, "reasoning skill")
     for axes in panels:
@@ -53,6 +53,18 @@ def figure_of(found: Inspection) -> Figure:
     return figure
 
 
+def _of_task(axes: Axes, found: Inspection) -> None:
+    """What items are accepted or graded by: reviews, rubrics, final answers; else nothing."""
+    if found.reviews:
+        _labels(axes, found.reviews.suitabilities, "suitability, by the judge")
+    elif found.rubrics:
+        _counts(axes, found.criteria_by_item, "criteria of the rubric")
+    elif found.answers:
+        _labels(axes, found.answers.kinds, "kind of final answer")
+    else:
+        axes.set_axis_off()
+
+
 def _scores(axes: Axes, found: Inspection) -> None:
     # Weak lies over strong, and lets it be seen.
     for name, values, face, hatching, mean in (
@@ -63,7 +75,8 @@ def _scores(axes: Axes, found: Inspection) -> None:
                   label=f"{name} {mean:.1%}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _upright(axes, "average scores; legend: means")
+    what = "shares of right attempts" if found.answers else "average scores"
+    _upright(axes, f"{what}; legend: means")
     axes.set_ylim(0, 1.28 * axes.get_ylim()[1])  # room for the legend, wherever bars are
     axes.legend(loc="upper right", frameon=False, ncols=2, handlelength=1.2, columnspacing=1)
 

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 
 from analysis.inspect.corpus import Corpus
 from analysis.inspect.diversity import EXACT, Diversity
-from analysis.inspect.inspection import FORMAT, Inspection
+from analysis.inspect.embeddings import Embedded
+from analysis.inspect.inspection import FORMAT, Answers, Inspection, Reviews, Rubrics
 from analysis.inspect.near import NEAR, Repeats
 from analysis.inspect.overlap import LONG, Overlap
 from analysis.inspect.rules import Checked, metrics
 from analysis.inspect.spread import POINTS, Labels, Spread
+from inner_agent.tasks.verifiable import COMMON
 from metaopt.text import amount, dollars, grid, one_line, render, several
 
 SIMULATED = "SIMULATED: these items say nothing about real models"
@@ -36,7 +39,10 @@ def as_text(found: Inspection) -> str:
         *([_corpus(found.corpus)] if found.corpus else []),
         _scores(found),
         _repeats(found),
+        *([_embedded(found, found.embedded)] if found.embedded else []),
         _labels(found),
+        *([_reviews(found.reviews, found.items)] if found.reviews else []),
+        *([_answers(found.answers, found.items)] if found.answers else []),
         _rubrics(found),
         *([_against(found.against)] if found.against else []),
     ]
@@ -53,7 +59,8 @@ def _block(title: str, pairs: Iterator[tuple[str, str]]) -> str:
 
 
 def _head(i: Inspection) -> str:
-    return f"{one_line(i.data)}: {several(i.items, 'item')} of {several(i.papers, 'paper')}"
+    items, papers = several(i.items, "item"), several(i.papers, "paper")
+    return f"{one_line(i.data)}: {items} of {papers}, task {one_line(i.task)}"
 
 
 def _corpus(c: Corpus) -> str:
@@ -63,7 +70,8 @@ def _corpus(c: Corpus) -> str:
 def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     low, high = c.interval
     left_out = f"; {c.passed - c.kept} more passed and repeat a question" * (c.passed > c.kept)
-    yield "papers done", f"{c.papers:,}"
+    several_each = f", in {c.rollouts:,} rollouts" if c.rollouts > c.papers else ""
+    yield "papers done", f"{c.papers:,}{several_each}"
     yield "with an item", f"{c.kept:,} ({c.coverage:.1%} [{low:.0%} to {high:.0%}]){left_out}"
     yield "rollouts by end", _counts(ends(c))
     yield "rounds by end", _counts({_OUTCOMES.get(name, name): n for name, n in c.outcomes.items()})
@@ -72,7 +80,9 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     if c.rounds_failed:
         yield "rounds, others", _spread(c.rounds_failed)
     each = (
-        f"; {amount(c.calls / c.kept)} calls, {dollars(c.usd / c.kept)} an item" if c.kept else ""
+        f"; {amount(c.calls / c.items)} calls, {dollars(c.usd / c.items)} an item"
+        if c.items
+        else ""
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
     if not c.topics:
@@ -90,13 +100,15 @@ def _scores(i: Inspection) -> str:
         values = (found.mean, found.least, *found.quantiles, found.most)
         table.add_row(name, *(f"{100 * v:.1f}" for v in values))
     sizes = {"rounds": i.rounds, "words: question": i.question_words,
-             "words: context": i.context_words, "words: answer": i.answer_words,
-             "criteria": i.rubrics.criteria}  # fmt: skip
+             "words: context": i.context_words, "words: answer": i.answer_words}  # fmt: skip
+    if i.rubrics:
+        sizes["criteria"] = i.rubrics.criteria
     for name, found in sizes.items():
         values = (found.mean, found.least, *found.quantiles, found.most)
         table.add_row(name, *(f"{v:,.1f}".removesuffix(".0") for v in values))
+    what = "shares of right attempts" if i.answers else "scores"
     return (
-        f"{render(table)}\n  scores in percent, gap in points; columns between: quantiles of items"
+        f"{render(table)}\n  {what} in percent, gap in points; columns between: quantiles of items"
     )
 
 
@@ -134,6 +146,28 @@ def _varied(d: Diversity) -> str:
     )
 
 
+def _embedded(i: Inspection, e: Embedded) -> str:
+    title = f"Questions by embeddings ({one_line(e.model, 60)}; kernel: cosine)"
+    return _block(title, _embedded_lines(i, e))
+
+
+def _embedded_lines(i: Inspection, e: Embedded) -> Iterator[tuple[str, str]]:
+    found = several(len(e.clusters), "cluster")
+    largest = f"{found}, the largest of {several(e.largest, 'text')}" if e.clusters else "no two"
+    yield "near-copies", f"{e.near:.1%} (cosine {e.near_at:g} or more); {largest}"
+    for cluster in i.embedded_examples:
+        yield "  such as", " | ".join(one_line(text, 60) for text in cluster[:2])
+    yield "vary", f"Vendi score {e.vendi:.1f} of {e.texts:,}, {e.share:.0%}"
+    if e.nearest:
+        yield (
+            "nearest other",
+            (
+                f"cosine {e.nearest.median:.2f} in the middle, {e.nearest.quantiles[-1]:.2f} at the"
+                f" {POINTS[-1]:.0%} quantile, {e.nearest.most:.2f} at most"
+            ),
+        )
+
+
 def _labels(i: Inspection) -> str:
     pairs = (("question types", i.types), ("reasoning skills", i.skills))
     return _block("Labels", ((name, _labelled(found)) for name, found in pairs))
@@ -149,27 +183,61 @@ def _labelled(found: Labels) -> str:
     return f"{len(found.counts)}: {', '.join(parts)}{varied}" if found.counts else "none given"
 
 
+def _reviews(r: Reviews, items: int) -> str:
+    return _block("Reviews", _review_lines(r, items))
+
+
+def _review_lines(r: Reviews, items: int) -> Iterator[tuple[str, str]]:
+    yield "suitability", _labelled(r.suitabilities)
+    yield "concerns", f"{r.concerns / items:.1%} of items' rubrics"
+    yield "suggestions", _same(r.suggestions)
+    yield "suggestions vary", _varied(r.diversity)
+
+
+def _answers(a: Answers, items: int) -> str:
+    return _block("Final answers", _answer_lines(a, items))
+
+
+def _answer_lines(a: Answers, items: int) -> Iterator[tuple[str, str]]:
+    yield "kinds", _labelled(a.kinds)
+    yield "answers", _labelled(a.answers)
+    yield "guessable", f"{a.guessable / items:.1%} are one of {', '.join(COMMON)}"
+    yield "shown", f"{a.shown / items:.1%} stand in context or question word for word"
+    yield (
+        "right attempts",
+        (
+            f"none of the weak solver's in {a.weak_never / items:.1%} of items, all of the strong"
+            f" one's in {a.strong_always / items:.1%}"
+        ),
+    )
+
+
 def _rubrics(i: Inspection) -> str:
-    return _block("Rubrics and leakage", _rubric_lines(i))
+    title = "Rubrics and leakage" if i.rubrics else "Leakage"
+    shape = _rubric_lines(i.rubrics, i.items) if i.rubrics else iter(())
+    return _block(title, chain(shape, _leak_lines(i)))
 
 
-def _rubric_lines(i: Inspection) -> Iterator[tuple[str, str]]:
-    r, leakage = i.rubrics, i.leakage
+def _rubric_lines(r: Rubrics, items: int) -> Iterator[tuple[str, str]]:
     yield "weights", f"{r.weights.least:g} to {r.weights.most:g}, median {r.weights.median:g}"
     yield "largest weight", f"{r.top.mean:.0%} of what there is to earn, {r.top.most:.0%} at most"
     yield (
         "penalties",
         (
-            f"{r.negative / r.count:.1%} of criteria, in {r.with_negative / i.items:.1%} of items;"
+            f"{r.negative / r.count:.1%} of criteria, in {r.with_negative / items:.1%} of items;"
             f" {r.penalties.mean:.0%} of what there is to earn on average"
         ),
     )
     yield (
         "bare numbers",
-        (f"{r.bare / r.positive:.1%} of criteria to earn, in {r.with_bare / i.items:.1%} of items"),
+        (f"{r.bare / r.positive:.1%} of criteria to earn, in {r.with_bare / items:.1%} of items"),
     )
-    yield "leaks", f"{several(leakage.items, 'item')} ({leakage.items / i.items:.1%}) by the audit"
     yield "told criteria", f"{r.told / r.positive:.1%} of criteria to earn stand in the context"
+
+
+def _leak_lines(i: Inspection) -> Iterator[tuple[str, str]]:
+    leakage = i.leakage
+    yield "leaks", f"{several(leakage.items, 'item')} ({leakage.items / i.items:.1%}) by the audit"
     if leakage.words and leakage.runs:
         yield (
             "answers given",

@@ -3,23 +3,26 @@
 A data set is the folder that ``metaopt generate`` made, or a ``.jsonl`` file of such items.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analysis import tasks
+from analysis.inspect.answers import Final, final
 from analysis.inspect.words import Numbers, contained, numbers
 from inner_agent import generate, strict_json
-from inner_agent.checks import bare_criteria, leaks, told_criteria
+from inner_agent.checks import answer_leaks, bare_criteria, leaks, told_criteria, words_of
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from inner_agent.settings import Audit
-from inner_agent.tasks import rubric
 from metaopt.text import one_line
 
 SHOWN = 160  # characters of a question that a report may quote
+NO_CONCERN = ("none", "no")  # how a review begins that has nothing against a rubric
 LIMITS = Audit()  # a leak is one by the same measure in every data set
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,14 +33,15 @@ class _Paper(BaseModel):
     sha256: str = ""
 
 
-class _Line(BaseModel):
+class Line(BaseModel):
     """What a line of ``items.jsonl`` has beside its item."""
 
     model_config = ConfigDict(strict=True)
     format: int
-    task: str = "rubric"
+    task: str = tasks.DEFAULT
     simulated: bool
     paper: _Paper
+    review: dict[str, str] = {}
     weak_avg: Share
     strong_avg: Share
     gap: Annotated[float, Field(ge=-1, le=1)]
@@ -55,10 +59,23 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """A judge's review of all attempts at an item: its suitability, and its suggestion (words by
+    number); ``concern``: it found something wrong with the rubric."""
+
+    suitability: str
+    concern: bool
+    suggestion: Numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One item.  ``weights`` are its rubric's; ``bare`` criteria ask for a figure and little else,
     ``told`` ones stand in the context; ``words_given`` and ``runs_given`` are the shares of the
-    answer's words, and of its runs of three, that context and question hold."""
+    answer's words, and of its runs of three, that context and question hold.
+
+    ``final``: the final answer of an item without a rubric.  ``review``: where the task has one.
+    """
 
     paper: str
     sha256: str
@@ -75,6 +92,8 @@ class Row:
     strong: float
     gap: float
     rounds: int
+    final: Final | None
+    review: Said | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class Items:
     """A data set's items, all of one format, one task, and simulated or not."""
 
     name: str
+    task: str
     simulated: bool
     rows: tuple[Row, ...]
 
@@ -110,15 +130,20 @@ def read_items(data: Path) -> Items:
     items of several formats, tasks or kinds (simulated or not); and where there are none.
     """
     path, rows = items_file(data), []
-    first: _Line | None = None
+    first: tuple[Line, Item] | None = None
     for where, value in lines(path, whole=data.is_dir()):
-        line, item = _checked(where, value)
-        first = first or line
-        _refuse_mixed(where, first, line)
-        rows.append(_row(line, item))
+        this = checked(where, value)
+        first = first or this
+        _refuse(where, first, this)
+        rows.append(_row(*this))
     if first is None:
         raise UserError(f"{path}: no item yet; go on with metaopt generate")
-    return Items(data.resolve().name, first.simulated, tuple(rows))
+    return Items(data.resolve().name, first[0].task, first[0].simulated, tuple(rows))
+
+
+def read_questions(data: Path) -> list[str]:
+    """The questions of a data set that ``read_items`` could read, as they are."""
+    return [str(value["question"]) for _, value in lines(items_file(data), whole=data.is_dir())]
 
 
 def read_texts(data: Path) -> tuple[list[Text], list[dict[str, str]]]:
@@ -164,11 +189,10 @@ def lines(path: Path, *, whole: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: not UTF-8 text at byte {e.start} of a part") from None
 
 
-def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
+def checked(where: str, value: dict[str, Any]) -> tuple[Line, Item]:
+    """A line of ``items.jsonl``, of any task.  Raises ``UserError`` for one of something else."""
     try:
-        line, item = _Line.model_validate(value), parse_item(value)
-        if reason := rubric.refusal(item):
-            raise ItemRefused(reason)
+        line, item = Line.model_validate(value), parse_item(value)
     except ValidationError as e:
         raise UserError(f"{where}: {first_error(e, 'item')} (not of metaopt generate?)") from None
     except ItemRefused as e:
@@ -178,12 +202,18 @@ def _checked(where: str, value: dict[str, Any]) -> tuple[_Line, Item]:
     return line, item
 
 
-def _refuse_mixed(where: str, first: _Line, line: _Line) -> None:
-    if line.task != first.task:
-        raise UserError(
-            f"{where}: task {line.task!r} among items of task {first.task!r}; inspect each alone"
-        )
-    if line.simulated != first.simulated:
+def refuse_unfit(where: str, item: Item, refusal: Callable[[Item], str]) -> None:
+    """Raise ``UserError`` for an item that its task refuses."""
+    if reason := refusal(item):
+        raise UserError(f"{where}: {reason}; mend the item or leave it out")
+
+
+def _refuse(where: str, first: tuple[Line, Item], this: tuple[Line, Item]) -> None:
+    line, item = this
+    if reason := tasks.mixed(*((o.task, bool(i.rubric)) for o, i in (first, this))):
+        raise UserError(f"{where}: {reason}; inspect each alone")
+    refuse_unfit(where, item, partial(tasks.refusal, line.task, review=line.review))
+    if line.simulated != first[0].simulated:
         raise UserError(f"{where}: simulated items among others; inspect each alone")
 
 
@@ -192,13 +222,25 @@ def _text(context: str, question: str, answer: str) -> Text:
     return Text(shown, numbers(context), numbers(question), numbers(answer))
 
 
-def _row(line: _Line, item: Item) -> Row:
+def _row(line: Line, item: Item) -> Row:
     text = _text(item.context, item.question, item.reference_answer)
     shown = numbers(f"{item.context}\n{item.question}")
     return Row(
         line.paper.id, line.paper.sha256, one_line(item.question_type, 60),
         tuple(dict.fromkeys(one_line(s, 60) for s in item.reasoning_skills)), text,
         tuple(c.weight for c in item.rubric), len(bare_criteria(item)), len(told_criteria(item)),
-        any(leaks(item, LIMITS)), contained(text.answer, shown, 1),
-        contained(text.answer, shown, 3), line.weak_avg, line.strong_avg, line.gap, line.rounds,
+        any((leaks if item.rubric else answer_leaks)(item, LIMITS)),
+        contained(text.answer, shown, 1), contained(text.answer, shown, 3),
+        line.weak_avg, line.strong_avg, line.gap, line.rounds, None if item.rubric else final(item),
+        _said(line.review),
+    )  # fmt: skip
+
+
+def _said(review: dict[str, str]) -> Said | None:
+    if not review.get("suitability"):
+        return None
+    concerns = words_of(review.get("rubric_concerns", ""))
+    return Said(
+        one_line(review["suitability"], 60), bool(concerns) and concerns[0] not in NO_CONCERN,
+        numbers(review.get("suggestion", "")),
     )  # fmt: skip

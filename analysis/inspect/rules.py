@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.inspect.inspection import Inspection
+from analysis.inspect.embeddings import Embedded
+from analysis.inspect.inspection import Answers, Inspection, Reviews, Rubrics
 from analysis.inspect.overlap import Overlap
 from inner_agent.errors import UserError
 
@@ -43,8 +44,9 @@ def _other(i: Inspection, count: Callable[[Overlap], int]) -> float | None:
     return count(i.against) / i.items if i.against else None
 
 
-# Every figure that a rule may name, as docs/inspect.md describes it; ``None``: there is none here.
-METRICS: dict[str, Callable[[Inspection], float | None]] = {
+# Every figure that a rule may name, as docs/inspect.md describes it, by what it is a figure of;
+# ``None``: there is none here.
+_OF_ALL: dict[str, Callable[[Inspection], float | None]] = {
     "items": lambda i: i.items,
     "papers": lambda i: i.papers,
     "duplicates": lambda i: i.questions.exact,
@@ -67,16 +69,7 @@ METRICS: dict[str, Callable[[Inspection], float | None]] = {
     "skills": lambda i: len(i.skills.counts),
     "effective_skills": lambda i: i.skills.effective,
     "top_skill": lambda i: i.skills.top,
-    "criteria": lambda i: i.rubrics.criteria.mean,
-    "negative_criteria": lambda i: i.rubrics.negative / i.rubrics.count,
-    "negative_items": lambda i: i.rubrics.with_negative / i.items,
-    "largest_weight": lambda i: i.rubrics.weights.most,
-    "top_weight": lambda i: i.rubrics.top.mean,
-    "penalties": lambda i: i.rubrics.penalties.mean,
-    "bare_numbers": lambda i: i.rubrics.bare / i.rubrics.positive,
-    "bare_number_items": lambda i: i.rubrics.with_bare / i.items,
     "leaks": lambda i: i.leakage.items / i.items,
-    "told_criteria": lambda i: i.rubrics.told / i.rubrics.positive,
     "answer_given": lambda i: i.leakage.runs.mean if i.leakage.runs else None,
     "question_words": lambda i: i.question_words.median,
     "context_words": lambda i: i.context_words.median,
@@ -94,11 +87,62 @@ METRICS: dict[str, Callable[[Inspection], float | None]] = {
     "near_overlap": lambda i: _other(i, lambda o: o.near),
     "shared_papers": lambda i: _other(i, lambda o: o.papers),
 }
+_OF_RUBRICS: dict[str, Callable[[Rubrics, int], float]] = {
+    "criteria": lambda r, items: r.criteria.mean,
+    "negative_criteria": lambda r, items: r.negative / r.count,
+    "negative_items": lambda r, items: r.with_negative / items,
+    "largest_weight": lambda r, items: r.weights.most,
+    "top_weight": lambda r, items: r.top.mean,
+    "penalties": lambda r, items: r.penalties.mean,
+    "bare_numbers": lambda r, items: r.bare / r.positive,
+    "bare_number_items": lambda r, items: r.with_bare / items,
+    "told_criteria": lambda r, items: r.told / r.positive,
+}
+_OF_ANSWERS: dict[str, Callable[[Answers, int], float]] = {
+    "answers": lambda a, items: len(a.answers.counts),
+    "effective_answers": lambda a, items: a.answers.effective,
+    "top_answer": lambda a, items: a.answers.top,
+    "number_answers": lambda a, items: a.kinds.counts.get("number", 0) / items,
+    "expression_answers": lambda a, items: a.kinds.counts.get("expression", 0) / items,
+    "word_answers": lambda a, items: a.kinds.counts.get("words", 0) / items,
+    "unanswered": lambda a, items: a.answers.unlabelled / items,
+    "guessable": lambda a, items: a.guessable / items,
+    "shown_answers": lambda a, items: a.shown / items,
+    "weak_never": lambda a, items: a.weak_never / items,
+    "strong_always": lambda a, items: a.strong_always / items,
+}
+_OF_REVIEWS: dict[str, Callable[[Reviews, int], float]] = {
+    "high": lambda r, items: r.suitabilities.counts.get("high", 0) / items,
+    "medium": lambda r, items: r.suitabilities.counts.get("medium", 0) / items,
+    "low": lambda r, items: r.suitabilities.counts.get("low", 0) / items,
+    "concerns": lambda r, items: r.concerns / items,
+    "suggestion_duplicates": lambda r, items: r.suggestions.exact,
+    "suggestion_near_duplicates": lambda r, items: r.suggestions.near,
+    "suggestion_vendi": lambda r, items: r.diversity.vendi,
+}
+_OF_VECTORS: dict[str, Callable[[Embedded], float | None]] = {
+    "embedded_near_duplicates": lambda e: e.near,
+    "embedded_largest_cluster": lambda e: e.largest,
+    "embedded_vendi": lambda e: e.vendi,
+    "embedded_vendi_share": lambda e: e.share,
+    "nearest_cosine": lambda e: e.nearest.median if e.nearest else None,
+}
+METRICS = (*_OF_ALL, *_OF_RUBRICS, *_OF_ANSWERS, *_OF_REVIEWS, *_OF_VECTORS)
 
 
 def metrics(found: Inspection) -> dict[str, float | None]:
-    """All of ``METRICS``, of one data set."""
-    return {name: figure(found) for name, figure in METRICS.items()}
+    """The figures of one data set: those of ``METRICS`` that its task has, and that were asked
+    for."""
+    values = {name: figure(found) for name, figure in _OF_ALL.items()}
+    if found.rubrics:
+        values |= {name: f(found.rubrics, found.items) for name, f in _OF_RUBRICS.items()}
+    if found.answers:
+        values |= {name: f(found.answers, found.items) for name, f in _OF_ANSWERS.items()}
+    if found.reviews:
+        values |= {name: f(found.reviews, found.items) for name, f in _OF_REVIEWS.items()}
+    if found.embedded:
+        values |= {name: f(found.embedded) for name, f in _OF_VECTORS.items()}
+    return values
 
 
 OF_ANOTHER = ("contaminated", "exact_overlap", "near_overlap", "shared_papers")
@@ -126,13 +170,25 @@ def parse_rules(given: Sequence[str]) -> list[Rule]:
     return rules
 
 
-def check(rules: Sequence[Rule], values: Mapping[str, float | None]) -> list[Checked]:
-    """Which rules fail.  Raises ``UserError`` for a figure that this data set doesn't have."""
+def check(rules: Sequence[Rule], values: Mapping[str, float | None], task: str) -> list[Checked]:
+    """Which rules fail.  Raises ``UserError`` for a figure that this data set, or its task, doesn't
+    have."""
     checked = []
     for rule in rules:
-        value = values[rule.name]
+        value = values.get(rule.name)
         if value is None:
-            why = "give --against" if rule.name in OF_ANOTHER else "this data set has none"
-            raise UserError(f"--fail-on '{rule}': {rule.name} isn't known; {why}")
+            raise UserError(f"--fail-on '{rule}': {rule.name} isn't known; {_why(rule, task)}")
         checked.append(Checked(str(rule), value, _HOLDS[rule.relation](value, rule.limit)))
     return checked
+
+
+def _why(rule: Rule, task: str) -> str:
+    if rule.name in OF_ANOTHER:
+        return "give --against"
+    if rule.name in _OF_VECTORS:
+        return "give --embeddings"
+    of = (("rubrics", _OF_RUBRICS), ("final answers", _OF_ANSWERS), ("reviews", _OF_REVIEWS))
+    for what, figures in of:
+        if rule.name in figures:
+            return f"it is a figure of {what}, and these items, of task {task!r}, have none"
+    return "this data set has none"

@@ -33,6 +33,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from analysis.cache import cache_home
 from analysis.inside import read_inside
 from analysis.search.texts import KINDS, MOST, Told, told
 from inner_agent.papers import file_name
@@ -209,7 +210,7 @@ def home_of(run: Path, first: str) -> Home:
     Where the cache can't be written to, a temporary one, which is the caller's to remove.
     """
     name = f"{socket.gethostname()}\0{run.resolve()}\0{first}"
-    cache = _cache() / "metaopt" / "search"
+    cache = cache_home() / "metaopt" / "search"
     folder = cache / sha256(os.fsencode(name)).hexdigest()[:24]
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -218,12 +219,6 @@ def home_of(run: Path, first: str) -> Home:
         note = f"{cache} can't be written to ({e.strerror}), so the index is made anew each time"
         return Home(Path(tempfile.mkdtemp(prefix="metaopt-search-")), note)
     return Home(folder)
-
-
-def _cache() -> Path:
-    """As the XDG base directory specification has it: a relative path is none."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return given if given.is_absolute() else Path("~/.cache").expanduser()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from analysis.web.trajectories import NoTrajectory, read_trajectory
 from inner_agent.errors import UserError
 from inner_agent.papers import file_name
 from inner_agent.run_paper import PaperResult
-from inner_agent.tasks.choice import task_of, trusted
+from inner_agent.tasks.choice import built_in, trusted
 from metaopt.record import RunRecord
 from metaopt.show import repeats, validated
 from metaopt.store import Store
@@ -107,7 +107,8 @@ def raw_page(
     """The messages of ``section`` (the first one where there is none of that name), or of one
     step.  Raises ``UserError`` when no such rollout is recorded."""
     page, trajectory = _page(record, candidate, part, iteration, file)
-    own = (record.state.opened or {}).get("prompts") == trusted(record.config)
+    known = built_in(record.config) is not None
+    own = known and (record.state.opened or {}).get("prompts") == trusted(record.config)
     config = record.config if own else None
     parts = sections(page.board) if page.board else []
     if step is not None:
@@ -135,7 +136,8 @@ def _page(
     try:
         trajectory = read_trajectory(record.folder, candidate, part, iteration, paper)
         wanted = record.config.models["weak"].attempts
-        board = storyboard(trajectory, task_of(record.config).rule, wanted)
+        task = built_in(record.config)
+        board = storyboard(trajectory, task.rule if task else None, wanted)
     except NoTrajectory as e:
         why_not = str(e)
     page = PaperPage(

@@ -6,7 +6,7 @@ trajectory may lack anything: what is missing is missing from the board, and not
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -22,6 +22,7 @@ MEANT = {  # outcomes whose names (``ENDS``) don't say it all
     "invalid_item": "What was written is no item.",
     "unfinished": "It wasn't evaluated to the end.",
 }
+CHECKED = "The answer is right"  # all that is asked of one where there is no rubric
 MOST_STRAYS = 50  # evaluated items of no round on one page; the raw messages have them all
 PLANNED = ("chat", "evaluate", "submit", "audit", "fresh", "refused")
 
@@ -56,7 +57,10 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A solver's attempts against its thresholds; ``spared`` weren't needed for the verdict."""
+    """A solver's attempts against its thresholds; ``spared`` weren't needed for the verdict.
+
+    ``review`` is what a judge said of all attempts of both solvers together, by name.
+    """
 
     tier: str
     status: str
@@ -64,6 +68,7 @@ class Phase:
     average: float | None
     spared: int
     bounds: tuple[Bound, ...]
+    review: tuple[tuple[str, str], ...] = ()
 
     @property
     def broken(self) -> tuple[Bound, ...]:
@@ -104,6 +109,11 @@ class Trial:
     def broken(self) -> tuple[Bound, ...]:
         """The thresholds that weren't kept."""
         return tuple(b for p in self.phases for b in p.broken)
+
+    @property
+    def review(self) -> tuple[tuple[str, str], ...]:
+        """What a judge said of all attempts together; empty where the task has none."""
+        return self.strong.review if self.strong else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +244,13 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    rule: Rule
+    rule: Rule | None
     attempts: int
 
 
-def storyboard(trajectory: Any, rule: Rule, attempts: int) -> Board:
-    """The board of a decoded trajectory.  ``attempts``: how many each solver was to have."""
+def storyboard(trajectory: Any, rule: Rule | None, attempts: int) -> Board:
+    """The board of a decoded trajectory.  ``attempts``: how many each solver was to have; without a
+    ``rule`` no bounds are shown."""
     read, wanted = loose.table(trajectory), _Wanted(rule, attempts)
     steps, listed = loose.tables(read.get("steps")), loose.tables(read.get("rounds"))
     found = spans(steps, listed)
@@ -327,7 +338,7 @@ def _question(
         question=loose.text(item.get("question")),
         context=loose.text(item.get("context")),
         reference_answer=loose.text(item.get("reference_answer")),
-        rubric="" if matrix else loose.text(item.get("rubric")),
+        rubric="" if matrix or item.get("rubric") == [] else loose.text(item.get("rubric")),
     )
 
 
@@ -352,7 +363,9 @@ def _trial(evaluated: Sequence[Step], item: Any, wanted: _Wanted) -> Trial:
 def _phase(tier: str, step: Step, weak_avg: float | None, wanted: _Wanted) -> Phase:
     answers = [loose.text(a.get("answer")) for a in loose.tables(step.get("attempts"))]
     scores = [loose.number(a.get("score")) for a in loose.tables(step.get("attempts"))]
-    return _scored(tier, loose.text(step.get("status")), answers, scores, weak_avg, wanted)
+    scored = _scored(tier, loose.text(step.get("status")), answers, scores, weak_avg, wanted)
+    said = loose.table(step.get("review")).items()
+    return replace(scored, review=tuple((k.replace("_", " "), loose.text(v)) for k, v in said))
 
 
 def _scored(
@@ -365,9 +378,9 @@ def _scored(
     )
     known = [s for s in scores if s is not None]
     bounds: tuple[Bound, ...] = ()
-    if known and tier == "weak":
+    if wanted.rule and known and tier == "weak":
         bounds = wanted.rule.weak(known, wanted.attempts)
-    elif known and weak_avg is not None:
+    elif wanted.rule and known and weak_avg is not None:
         bounds = wanted.rule.strong(known, weak_avg, wanted.attempts)
     spared = max(0, wanted.attempts - len(attempts)) if attempts else 0
     return Phase(tier, status, attempts, fmean(known) if known else None, spared, bounds)
@@ -397,6 +410,8 @@ def _verdicts(step: Step) -> list[list[Verdict]]:
 
 def _criteria(item: Any, verdicts: Sequence[Sequence[Verdict]]) -> tuple[Criterion, ...]:
     rubric = loose.rows(loose.table(item).get("rubric"))
+    if not rubric and any(verdicts):  # of a task that checks answers: one verdict each
+        return (Criterion(CHECKED, "", False, tuple(v[0] if v else None for v in verdicts)),)
     return tuple(
         _criterion(c, tuple(v[n] if n < len(v) else None for v in verdicts))
         for n, c in enumerate(rubric)
@@ -512,12 +527,15 @@ def _sentence(
     reason: str, rounds: Sequence[Round], audit: Audit | None, fresh: Trial | None
 ) -> str:
     found = ", ".join(check for check, _ in audit.findings) if audit else ""
-    again = "new answers kept to every threshold" if fresh else "no new answers were asked for"
+    again = "it held with new answers" if fresh else "no new answers were asked for"
+    missed = (
+        "the judge found it less suitable" if fresh and fresh.review else "it missed a threshold"
+    )
     return {
         "passed": f"A question was accepted, stood the audit, and {again}.",
-        "fresh_failed": "A question was accepted and stood the audit, but with new answers it"
-        " missed a threshold.",
-        "audit_failed": f"The solvers' scores accepted a question, but the audit found: {found}.",
+        "fresh_failed": "A question was accepted and stood the audit, but with new answers"
+        f" {missed}.",
+        "audit_failed": f"A question was accepted, but the audit found: {found}.",
         "not_accepted": _asked(rounds),
         "no_result": "The harness ended without handing in a result.",
         "crashed": "The harness's program broke off.",
@@ -535,8 +553,8 @@ def _asked(rounds: Sequence[Round]) -> str:
     if not tried:
         return f"{written}, none evaluated."
     if tried == len(rounds):
-        return f"{written} and evaluated; none kept to every threshold."
-    return f"{written}, {tried} of them evaluated; none kept to every threshold."
+        return f"{written} and evaluated; none was accepted."
+    return f"{written}, {tried} of them evaluated; none was accepted."
 
 
 def _unreadable(trajectory: Any) -> list[str]:

@@ -7,14 +7,23 @@ from random import Random
 from typing import Any
 
 from inner_agent.llm import Reply, Request
-from inner_agent.simulator.modes import MODES, blame
+from inner_agent.simulator import learner
+from inner_agent.simulator.modes import MODES, OF_ANSWERS, OF_RUBRICS, blame
 from inner_agent.simulator.parameters import SimulatorParameters
-from inner_agent.simulator.wire import call, content, find_object, say, tool_calls
+from inner_agent.simulator.rounds import rounds_in
+from inner_agent.simulator.verifier import faults
+from inner_agent.simulator.wire import (
+    call,
+    content,
+    find_object,
+    inside,
+    last_user,
+    say,
+    tool_calls,
+)
 
 _PAPER_LINE = re.compile(r"^- ([^\s:]+): (\w+)(.*)$", re.MULTILINE)
-_ROUND = re.compile(r"^## Round (\d+) (\w+)", re.MULTILINE)
-_FIELD = re.compile(r"^(question|context|rubric|feedback):\n((?:>.*\n?)+)", re.MULTILINE)
-_CRITERION = re.compile(r"^\(weight (.+?)\) (.*)$", re.MULTILINE)
+_FALLEN = re.compile(r"^## Audit of the accepted item: it does not stand\n", re.MULTILINE)
 _READ_ON = re.compile(r"read on with offset=(\d+)\]")
 _PAPERS_READ = 6
 _MODES_NAMED = 3
@@ -22,17 +31,21 @@ _MODES_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One failed round that was read: paper, number, the mode it shows, its question."""
+    """One failed round that was read: paper, number, the mode it shows, its question, and whether
+    the item had a rubric."""
 
     paper: str
     number: int
     mode: str
     question: str
+    graded: bool = True
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
-    """Read first pages, read second pages, report."""
+    """Read first pages, read second pages, report; of a batch of items, learnings at once."""
     talk = request.messages
+    if batch := inside(asked := last_user(talk), "digest"):
+        return learner.reply(batch, inside(asked, "learnings"), rng, p)
     papers = _papers(talk)
     if not papers:
         return call(rng, ("list_trajectories", {}))
@@ -95,7 +108,8 @@ def _report(
     counts = Counter(one.mode for one in seen)
     ranked = [mode for mode, _ in counts.most_common(_MODES_NAMED)]
     if not ranked or rng.random() < p.misdiagnosis:
-        ranked = [rng.choice(list(MODES)), *ranked][:_MODES_NAMED]
+        known = OF_RUBRICS if all(one.graded for one in seen) else OF_ANSWERS
+        ranked = [rng.choice(list(known)), *ranked][:_MODES_NAMED]
     ranked = list(dict.fromkeys(ranked))
     blamed = [one.paper for one in seen if one.mode == ranked[0]]
     failed = {paper for paper, reason in papers.items() if reason != "passed"}
@@ -122,34 +136,14 @@ def _mode(mode: str, seen: list[Seen], papers: list[str], counts: Counter[str]) 
 
 def _rounds(paper: str, text: str) -> list[Seen]:
     """The failed rounds in a trajectory's text, each with the mode that it shows."""
-    marks = list(_ROUND.finditer(text))
-    seen = []
-    for n, mark in enumerate(marks):
-        until = marks[n + 1].start() if n + 1 < len(marks) else len(text)
-        round_ = _fields(text[mark.end() : until])
-        mode = blame(mark[2], round_)
+    rounds, seen = rounds_in(text), []
+    for number, outcome, fields in rounds:
+        mode, graded = blame(outcome, fields), fields.get("rubric") != []
+        if not graded and outcome == "accepted" and _FALLEN.search(text):
+            mode = next(iter(faults(fields)), None)
         if mode:
-            seen.append(Seen(paper, int(mark[1]), mode, str(round_.get("question", ""))))
+            seen.append(Seen(paper, number, mode, str(fields.get("question", "")), graded))
     ending = re.search(rf"^- {re.escape(paper)}: not_accepted", text, re.MULTILINE)
-    if ending and len(marks) <= 3:
-        seen.append(Seen(paper, len(marks), "gave_up", "(finished with rounds to spare)"))
+    if ending and len(rounds) <= 3:
+        seen.append(Seen(paper, len(rounds), "gave_up", "(finished with rounds to spare)"))
     return seen
-
-
-def _fields(text: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        m[1]: "\n".join(line[2:] for line in m[2].splitlines()) for m in _FIELD.finditer(text)
-    }
-    fields["rubric"] = [
-        {"criterion": m[2], "weight": _number(m[1])}
-        for m in _CRITERION.finditer(fields.get("rubric", ""))
-    ]
-    return fields
-
-
-def _number(text: str) -> int | float | str:
-    """A weight as Python shows it; a quoted one stays a string."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -31,6 +31,11 @@ _REASONS = {
     "gradable": ("empty", "Any answer meets these criteria.", "Each can be decided."),
     "no_orders": ("orders", "It gives orders.", "It keeps to its subject."),
 }
+_OF_ANSWERS = {
+    "gradable": (
+        "unfit", "A guess would hit it, or other answers could be defended.", "It has one answer.",
+    ),
+}  # fmt: skip
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
@@ -38,7 +43,8 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     paper, rest = split_paper(last_user(request.messages))
     found = _faults(paper, rest)
     lines = []
-    for question, (fault, bad, good) in _REASONS.items():
+    reasons = _REASONS if inside(rest, "rubric") else _REASONS | _OF_ANSWERS
+    for question, (fault, bad, good) in reasons.items():
         sound = (fault not in found) != (rng.random() < p.auditor_slip)
         lines.append({"id": question, "reason": good if sound else bad, "sound": sound})
     return say(json.dumps({"checks": lines}))
@@ -50,8 +56,11 @@ def _faults(paper: str, rest: str) -> set[str]:
     question = inside(rest, "question")
     item = {"context": inside(rest, "context"), "question": question, "rubric": criteria}
     found = set(faults(item))
+    if not found.isdisjoint(("guessable", "open")):
+        found.add("unfit")
     known = stems(paper)
-    named = [stems(t) for _, text in rubric for t in terms(text)]
+    answered = rubric or [("", inside(rest, "reference"))]
+    named = [stems(t) for _, text in answered for t in terms(text)]
     if named and sum(t <= known for t in named) < len(named) / 2:
         found.add("unsupported")
     if sum(bool(_EMPTY.search(text)) for _, text in rubric) * 2 > len(rubric):

@@ -85,11 +85,10 @@ def _name(paper: Paper, premises: list[Sentence], avoid: Collection[str]) -> Cha
     seen = Counter(word for one in premises for word in one.stems)
     understood = frozenset(w for w, n in seen.items() if n > 1 and w in paper.common)
     links = [
-        _phrase(left, shared(left, right, paper.common), right)
-        for left, right in pairwise(premises)
+        phrase(left, shared(left, right, paper.common), right) for left, right in pairwise(premises)
     ]
     start, end = (
-        _phrase(one, tuple(s for s in one.order if seen[s] == 1 and _usable(s, paper, avoid)), one)
+        phrase(one, tuple(s for s in one.order if seen[s] == 1 and _usable(s, paper, avoid)), one)
         for one in (premises[0], premises[-1])
     )
     if len(premises) == 1:
@@ -103,14 +102,14 @@ def _two_ends(paper: Paper, one: Sentence, avoid: Collection[str]) -> tuple[str,
     """Two terms of a single sentence: one from its first half, one from its second."""
     words = [s for s in one.order if _usable(s, paper, avoid)]
     half = len(words) // 2
-    return _phrase(one, tuple(words[:half]), one), _phrase(one, tuple(words[half:]), one)
+    return phrase(one, tuple(words[:half]), one), phrase(one, tuple(words[half:]), one)
 
 
 def _usable(word: str, paper: Paper, avoid: Collection[str]) -> bool:
     return word not in paper.common and word not in avoid
 
 
-def _phrase(left: Sentence, words: tuple[str, ...], right: Sentence) -> str:
+def phrase(left: Sentence, words: tuple[str, ...], right: Sentence) -> str:
     """The most telling of ``words``, as a phrase of two where both sentences use it so."""
     low = left.text.lower(), right.text.lower()
     pairs = (f"{a} {b}" for a, b in pairwise(words) if _nominal(b))

@@ -1,16 +1,17 @@
 """The challenger: draws a question from the paper's own sentences.
 
 What it draws, how much of it leaks into the context, and how well-formed the rubric is depends on
-the directives in its prompt (``lexicon``), on what became of earlier questions, and on chance.
+the directives in its prompt and in learnings from earlier batches (``lexicon``), on what became of
+earlier questions, on those that are taken, and on chance.
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator import phrases
@@ -18,9 +19,10 @@ from inner_agent.simulator.chains import Chain, draw_chain
 from inner_agent.simulator.lexicon import directives
 from inner_agent.simulator.parameters import Habit, SimulatorParameters
 from inner_agent.simulator.reading import Paper, Sentence, read_paper, stems, trace
-from inner_agent.simulator.wire import last_user, say, split_paper
+from inner_agent.simulator.wire import last_user, say, split_paper, split_told
 
 _HEADINGS = {
+    "unsuitable": "UNSUITABLE",
     "easy": "TOO EASY",
     "strong": "FAILED ON STRONG",
     "quality": "FAILED QUALITY CHECK",
@@ -28,6 +30,7 @@ _HEADINGS = {
 }
 _ENTRY = re.compile(r"^\d+\. ", re.MULTILINE)
 _FIGURE = re.compile(r"\b\d+(?:\.\d+)?\b")
+_MORE_STEPS, _FEWER_STEPS = re.compile(r"\bmore steps\b"), re.compile(r"\bfewer steps\b")
 _ADVICE = "INSTRUCTIONS FROM THE MAIN AGENT"
 
 Rubric = list[dict[str, Any]]
@@ -42,6 +45,17 @@ class Past:
     quality: int
     invalid: int
     text: str
+    taken: str = ""
+    """The questions that the paper has given already."""
+
+
+class Write(Protocol):
+    """Writes an item from a paper's text, by what it was told and what became of earlier ones."""
+
+    def __call__(
+        self, text: str, told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters, *,
+        typed: bool,
+    ) -> dict[str, Any]: ...  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +72,25 @@ class Plan:
     heavy: bool
 
 
-def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
+def reply(request: Request, rng: Random, p: SimulatorParameters, write: Write) -> Reply:
     """One item as JSON, in one of the wrappings that models put around it."""
     text, rest = split_paper(last_user(request.messages))
+    rest, taken, learned = split_told(rest)
     prompt, past = _past(rest)
-    told = directives(prompt, "challenger") | directives(_advice(rest), "challenger")
+    past = replace(past, taken=taken)
+    said = (prompt, _advice(rest), learned)
+    told = frozenset[str]().union(*(directives(one, "challenger") for one in said))
     item = write(text, told, past, rng, p, typed=request.schema is not None)
     return wrapped(item, rng, p, typed=request.schema is not None)
 
 
-def write(
+def graded(
     text: str, told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters, *, typed: bool
 ) -> dict[str, Any]:
-    """An item from a paper's text; ``typed``: the request's schema rules out weights as strings."""
-    plan = _plan(told, past, rng, p)
-    item = _item(read_paper(text), plan, frozenset(stems(past.text)), rng)
+    """An item with a rubric; ``typed``: the request's schema rules out weights as strings."""
+    plan = plan_of(told, past, rng, p)
+    avoid = stems(past.text) | stems(past.taken)
+    item = _item(read_paper(text), plan, avoid, rng, past.taken)
     _weigh(item["rubric"], plan, rng, typed=typed)
     return item
 
@@ -92,12 +110,16 @@ def _past(rest: str) -> tuple[str, Past]:
     prompt, found, text = rest.partition(_ADVICE)[0].rpartition("\nREFINEMENT")
     if not found:
         return text, Past(0, 0, 0, 0, "")
-    counts = dict.fromkeys(_HEADINGS, 0)
+    counts: dict[str, Any] = dict.fromkeys(_HEADINGS, 0)
     for block in text.split("\n\n"):
         heading = block.partition("\n")[0]
         kind = next((k for k, words in _HEADINGS.items() if words in heading), None)
-        if kind:
+        if kind == "unsuitable":  # a judge that read all answers says which way to go
+            counts["easy"] += len(_MORE_STEPS.findall(block))
+            counts["strong"] += len(_FEWER_STEPS.findall(block))
+        elif kind:
             counts[kind] += len(_ENTRY.findall(block))
+    del counts["unsuitable"]
     return prompt, Past(text=text, **counts)
 
 
@@ -115,14 +137,23 @@ def rate(habit: Habit, name: str, told: frozenset[str]) -> float:
     return habit.invited if f"invite:{name}" in told else habit.plain
 
 
-def _plan(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters) -> Plan:
+def habits(
+    told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters
+) -> Callable[[str, str], bool]:
+    """``does(habit, pattern)``: whether it follows a habit this time.  Once blamed for it, in words
+    that the pattern finds, half as often."""
     reasons = past.text.lower()
 
     def does(name: str, blamed: str) -> bool:
-        """Once blamed for a habit in so many words, half as often."""
         chance = rate(getattr(p, name), name, told)
         return rng.random() < (chance / 2 if past.text and re.search(blamed, reasons) else chance)
 
+    return does
+
+
+def plan_of(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters) -> Plan:
+    """What the next question will be like."""
+    does = habits(told, past, rng, p)
     numeric = does("number", r"number that|bare number")
     generic = does("generic", r"reason: [^\n]*generic")
     return Plan(
@@ -147,19 +178,23 @@ def _depth(told: frozenset[str], past: Past, rng: Random, p: SimulatorParameters
     return max(1, min(9, round(rng.gauss(mean, spread))))
 
 
-def _item(paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random) -> dict[str, Any]:
+def _item(
+    paper: Paper, plan: Plan, avoid: frozenset[str], rng: Random, taken: str = ""
+) -> dict[str, Any]:
     """An item of the planned kind, or a generic one where the paper does not yield it."""
     made = _number_item(paper, rng) if plan.kind == "number" else None
     chain = draw_chain(paper, plan.depth, avoid, rng) if plan.kind == "chain" else None
     if chain:
         made = _chain_item(paper, chain, plan, rng)
-    return made or _generic_item(paper, rng)
+    return made or _generic_item(paper, taken, rng)
 
 
-def _generic_item(paper: Paper, rng: Random) -> dict[str, Any]:
-    """A question for any paper, with the paper's opening as its context."""
+def _generic_item(paper: Paper, taken: str, rng: Random) -> dict[str, Any]:
+    """A question for any paper, and one that is not taken as long as there is one, with the paper's
+    opening as its context."""
     opening = [s.text for s in paper.prose[:4]] or ["Little is known of the work."]
-    kind, question = rng.choice(phrases.GENERIC_QUESTIONS)
+    left = [one for one in phrases.GENERIC_QUESTIONS if one[1] not in taken]
+    kind, question = rng.choice(left or phrases.GENERIC_QUESTIONS)
     criteria = rng.sample(phrases.GENERIC_CRITERIA, rng.randint(6, 8))
     named = sorted(paper.where, key=lambda w: -len(paper.where[w]))[:8]
     rubric = _rubric(criteria)
@@ -168,9 +203,9 @@ def _generic_item(paper: Paper, rng: Random) -> dict[str, Any]:
     return {
         "question_type": kind,
         "reasoning_skills": ["synthesis", "evaluation"],
-        "context": _plain(f"{paper.title}\n\n" + " ".join(opening)),
+        "context": plain(f"{paper.title}\n\n" + " ".join(opening)),
         "question": question,
-        "reference_answer": _plain(" ".join(rng.sample(phrases.REMARKS, 5))),
+        "reference_answer": plain(" ".join(rng.sample(phrases.REMARKS, 5))),
         "rubric": rubric,
     }
 
@@ -190,9 +225,9 @@ def _number_item(paper: Paper, rng: Random) -> dict[str, Any] | None:
     return {
         "question_type": "experiment",
         "reasoning_skills": ["recall", "quantitative reasoning"],
-        "context": _plain(f"{paper.title}\n\n{opening}"),
+        "context": plain(f"{paper.title}\n\n{opening}"),
         "question": f"Which exact figures does the paper report for `{term}`, and what of it?",
-        "reference_answer": _plain(one.text),
+        "reference_answer": plain(one.text),
         "rubric": rubric,
     }
 
@@ -202,11 +237,11 @@ def _chain_item(paper: Paper, chain: Chain, plan: Plan, rng: Random) -> dict[str
     premises = list(chain.premises)
     if plan.omit and len(premises) > 1:
         premises.remove(rng.choice(premises[1:]))
-    bystanders = _bystanders(paper, premises, chain, rng)
+    bystanders = bystanders_of(paper, premises, chain, rng)
     start, end = f"`{chain.terms[0]}`", f"`{chain.terms[-1]}`"
     kind, question = rng.choice(phrases.CHAIN_QUESTIONS)
     steps = [
-        f"`{a}` bears on `{b}`: {_plain(s.text)}"
+        f"`{a}` bears on `{b}`: {plain(s.text)}"
         for (a, b), s in zip(pairwise(chain.terms), chain.premises, strict=True)
     ]
     rubric: Rubric = [{"criterion": f"The answer starts from {start}.", "weight": 2}]
@@ -215,20 +250,22 @@ def _chain_item(paper: Paper, chain: Chain, plan: Plan, rng: Random) -> dict[str
     return {
         "question_type": kind,
         "reasoning_skills": ["causal reasoning", "multi-step inference"][: min(2, chain.depth)],
-        "context": _context(paper, chain, premises + bystanders, plan, rng),
+        "context": context_of(paper, chain, premises + bystanders, plan, rng),
         "question": question.format(start=start, end=end),
         "reference_answer": " ".join([*steps, f"So {phrases.way(chain.terms)}."]),
         "rubric": rubric,
     }
 
 
-def _context(paper: Paper, chain: Chain, facts: list[Sentence], plan: Plan, rng: Random) -> str:
+def context_of(
+    paper: Paper, chain: Chain, facts: Sequence[Sentence], plan: Plan, rng: Random
+) -> str:
     """Setting, facts in no order, and, where it leaks, what follows from them."""
     setting = paper.title.rstrip(".") + "."
     if chain.understood:
         setting += f" Taken as understood: {', '.join(sorted(chain.understood))}."
     listed = "\n".join(f"- {s.text}" for s in rng.sample(facts, len(facts)))
-    parts = [_plain(setting), _plain(listed)]
+    parts = [plain(setting), plain(listed)]
     if plan.leak:
         known = chain.terms if rng.random() < 0.75 else chain.terms[: max(2, chain.depth)]
         parts.append(rng.choice(phrases.LEAKS).format(way=phrases.way(known)))
@@ -243,7 +280,7 @@ def _side_criteria(bystanders: Sequence[Sentence], plan: Plan, rng: Random) -> R
     return _rubric([f"The answer brings up `{word}`." for word in words])
 
 
-def _bystanders(
+def bystanders_of(
     paper: Paper, premises: Sequence[Sentence], chain: Chain, rng: Random
 ) -> list[Sentence]:
     """Up to two more sentences of the paper, none of which opens a short cut."""
@@ -282,6 +319,6 @@ def _weigh(rubric: Rubric, plan: Plan, rng: Random, *, typed: bool) -> None:
             criterion["weight"] = f"{criterion['weight']:+d}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without backticks, which are for the terms of a question."""
     return text.replace("`", "'") or "(nothing)"

@@ -1,4 +1,4 @@
-"""The challenger with tools: it looks into the paper before it writes.
+"""The challenger: what kind of item it writes, and how it looks into the paper where it can.
 
 It knows the tools by their names (``list_sections``, ``read_section``, ``search_paper``,
 ``check_quote``) and uses those that it is offered, in this order.  What it writes comes from the
@@ -12,11 +12,19 @@ from random import Random
 from typing import Any
 
 from inner_agent.llm import Message, Reply, Request
-from inner_agent.simulator import challenger
+from inner_agent.simulator import challenger, checkable
 from inner_agent.simulator.lexicon import directives
 from inner_agent.simulator.parameters import SimulatorParameters
 from inner_agent.simulator.reading import read_paper, split
-from inner_agent.simulator.wire import call, content, find_object, tool_calls
+from inner_agent.simulator.wire import (
+    call,
+    content,
+    find_object,
+    last_user,
+    split_paper,
+    split_told,
+    tool_calls,
+)
 
 _TOOLS = ("list_sections", "read_section", "search_paper", "check_quote")
 _READ, _SEARCHED, _QUOTED = 3, 2, 4  # sections, words, quotes; chosen, not measured
@@ -35,7 +43,8 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     """The next look into the paper, or an item; without tools that it knows, an item at once."""
     offered = {str((t.get("function") or {}).get("name")) for t in request.tools or ()}
     if offered.isdisjoint(_TOOLS):
-        return challenger.reply(request, rng, p)
+        _, prompt = split_paper(last_user(request.messages))
+        return challenger.reply(request, rng, p, _writer(prompt))
     steps = _steps(request.messages)
     text = _seen(steps)
     looks: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -50,6 +59,10 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     return _proposal(request, steps, text, "check_quote" in offered, rng, p)
 
 
+def _writer(prompt: str) -> challenger.Write:
+    return checkable.checked if checkable.wanted(prompt) else challenger.graded
+
+
 def _proposal(
     request: Request, steps: Sequence[Step], text: str, checks: bool, rng: Random,
     p: SimulatorParameters,
@@ -58,11 +71,14 @@ def _proposal(
 
     The draft is drawn anew for each proposal, and is the same before and after the check.
     """
-    prompt, *complaints = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
-    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints))
+    users = [content(m) for m in request.messages if m.get("role") == "user"] or [""]
+    users[-1], taken, learned = split_told(users[-1])
+    prompt, *complaints = users
+    past = challenger.Past(0, 0, 0, len(complaints), "\n".join(complaints), taken)
+    told = directives(prompt, "challenger") | directives(learned, "challenger")
     typed = request.schema is not None
     draft = Random(f"{_first_id(request.messages)}/{len(complaints)}")
-    item = challenger.write(text, directives(prompt, "challenger"), past, draft, p, typed=typed)
+    item = _writer(prompt)(text, told, past, draft, p, typed=typed)
     quotes = _quotes(item, text)
     if checks:
         found = {str(s.arguments.get("quote")): s.result.get("found") for s in steps}

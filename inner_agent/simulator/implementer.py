@@ -24,6 +24,7 @@ _TEMPLATE = '"weight": "<number>"'
 _HEADINGS = {
     "generic": "question", "depth": "question", "number": "question",
     "leak": "context", "omit": "context",
+    "unmarked": "answer", "guessable": "question", "open": "question",
     "negative": "rubric", "heavy": "rubric", "string_weight": "rubric", "style": "rubric",
     "persist": "round fails", "stop_early": "round fails",
 }  # fmt: skip

@@ -1,4 +1,5 @@
-"""The judge: scores the text of an answer, one criterion after the other.
+"""The judge: scores the text of an answer, one criterion after the other; or compares two final
+answers, or reads all attempts together (``reviewer``), as its prompt wants.
 
 It looks for what the criterion names: terms that one statement of the answer has to tie together,
 figures, or the vocabulary of a general remark.  It is fair but for two things that real judges
@@ -11,20 +12,28 @@ import re
 from random import Random
 
 from inner_agent.llm import Reply, Request
+from inner_agent.simulator import reviewer
 from inner_agent.simulator.parameters import SimulatorParameters
 from inner_agent.simulator.reading import read, stems
-from inner_agent.simulator.wire import inside, last_user, say, terms
+from inner_agent.simulator.wire import content, inside, last_user, say, terms
 
 _LINE = re.compile(r"^(\d+)\. \(weight [^)\n]*\) ", re.MULTILINE)
 _FIGURE = re.compile(r"\d+(?:\.\d+)?")
 _FAULT = re.compile(r"digress|beyond what|repeats|at length|irrelevant|\blong\b|verbose", re.I)
 _HEDGE = re.compile(r"hard to tell|leave it open|unclear", re.I)
+_COMPARES = "compare two final answers"
+_ARTICLES = frozenset(("a", "an", "the"))
 _VAGUE = re.compile(r"\bvague|\bhedge|unsupported|mistake|wrong", re.I)
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     """A score sheet, or one word where a yes or no is asked for."""
     text = last_user(request.messages)
+    told = " ".join(content(m) for m in request.messages if m.get("role") == "system")
+    if _COMPARES in told:
+        return _compare(text, bool(request.top_logprobs), rng, p)
+    if reviewer.REVIEWS in told:
+        return reviewer.reply(text, rng, p)
     before, tag, rest = text.rpartition("<answer>")
     answer = rest.rpartition("</answer>")[0] if tag else ""
     criterion = inside(rest, "criterion")
@@ -40,6 +49,26 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
     if rng.random() < p.judge_unreadable:
         return say(body[: len(body) // 2])
     return say(body)
+
+
+def _compare(text: str, in_a_word: bool, rng: Random, p: SimulatorParameters) -> Reply:
+    """Whether two final answers say the same: the same words, whatever stands between them."""
+    before, _, after = text.partition("</reference>")
+    wanted, given = (
+        _words(inside(f"{before}</reference>", "reference")),
+        _words(inside(after, "answer")),
+    )
+    right = (bool(wanted) and wanted == given) != (rng.random() < p.judge_slip)
+    if in_a_word:
+        return _yes_no(float(right), rng)
+    reason = "Both say the same." if right else "They say different things."
+    body = json.dumps({"reason": reason, "right": right})
+    return say(body[: len(body) // 2] if rng.random() < p.judge_unreadable else body)
+
+
+def _words(text: str) -> list[str]:
+    found = re.findall(r"\w+(?:\.\d+)?", text.casefold())
+    return [word for word in found if word not in _ARTICLES]
 
 
 def _criteria(rubric: str) -> list[tuple[int, str]]:

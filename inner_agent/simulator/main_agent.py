@@ -1,5 +1,6 @@
 """The main agent: reads the conversation so far and decides the next tool call."""
 
+import re
 from random import Random
 from typing import Any
 
@@ -14,6 +15,7 @@ _ADVICE = {
     "quality": "The quality verifier objected. Mind its reason.",
     "invalid": "The item could not be evaluated. Mind the reply format.",
 }
+_SUGGESTION = re.compile(r"^  suggestion: (.+)$", re.MULTILINE)
 
 
 def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
@@ -41,6 +43,8 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
         return call(rng, ("evaluate", _arguments("evaluate", item, phase)))
     if status == "STRONG_PASSED":
         return call(rng, ("finish", {"reason": f"{item} is accepted"}))
+    if suggested := _SUGGESTION.search(str(result.get("report", ""))):
+        return _next_round("strong", steps, prompt, rng, p, f"Mind the verdict: {suggested[1]}")
     kind = {"WEAK_FAILED": "easy", "STRONG_FAILED": "strong"}.get(str(status), "quality")
     return _next_round(kind, steps, prompt, rng, p)
 
@@ -88,12 +92,13 @@ def _next_round(
     prompt: str,
     rng: Random,
     p: SimulatorParameters,
+    advice: str = "",
 ) -> Reply:
     """Back to the challenger, or give up."""
     failed = sum(name == "challenger" for name, _ in steps)
     if rng.random() < _gives_up(failed, kind, directives(prompt, "main_agent"), p):
         return call(rng, ("finish", {"reason": f"no question held after {failed} rounds"}))
-    advice = " ".join(filter(None, [_ADVICE[kind], _relayed(prompt, rng, p)]))
+    advice = " ".join(filter(None, [advice or _ADVICE[kind], _relayed(prompt, rng, p)]))
     return call(rng, ("challenger", {"instructions": advice}))
 
 

@@ -22,7 +22,7 @@ class Mode:
     change: str
 
 
-MODES = {
+OF_RUBRICS = {
     "generic": Mode(
         "generic questions",
         "The challenger asks what could be asked of any paper, so fluent remarks earn the points.",
@@ -79,6 +79,30 @@ MODES = {
         "Tell the verifier to let wording pass.",
     ),
 }
+"""What items with a rubric fail by."""
+
+_COMMON = ("generic", "leak", "number", "shallow", "deep", "gave_up", "alarm")
+OF_ANSWERS = {name: OF_RUBRICS[name] for name in _COMMON} | {
+    "unmarked": Mode(
+        "no final answer",
+        "The reference answer lacks its line with the final answer, and the item is refused.",
+        "Have every reference answer end with that line.",
+    ),
+    "guessable": Mode(
+        "answers that a guess hits",
+        "The question wants a yes or a no, so that chance answers it half the time.",
+        "Keep the challenger away from questions that a guess answers.",
+    ),
+    "open": Mode(
+        "several answers are right",
+        "The question leaves open which of several answers is meant, and the strong solver gives"
+        " another one.",
+        "Have the question say in what form its one answer is given.",
+    ),
+}
+"""What items with one right answer fail by."""
+
+MODES = OF_RUBRICS | OF_ANSWERS
 
 
 def blame(outcome: str, round_: dict[str, Any]) -> str | None:
@@ -86,9 +110,13 @@ def blame(outcome: str, round_: dict[str, Any]) -> str | None:
     context, question = str(round_.get("context", "")), str(round_.get("question", ""))
     rubric: list[dict[str, Any]] = round_.get("rubric") or []
     if outcome == "too_easy":
+        if faults(round_)[:1] == ["guessable"]:
+            return "guessable"
         return _too_easy(context, question, rubric)
+    if outcome == "unsuitable":
+        return _unsuitable(round_, rubric)
     if outcome == "invalid_item":
-        return "malformed"
+        return "unmarked" if round_.get("rubric") == [] else "malformed"
     if outcome == "failed_quality_check":
         found = faults(round_)
         return found[0].replace("shape", "heavy") if found else "alarm"
@@ -96,6 +124,8 @@ def blame(outcome: str, round_: dict[str, Any]) -> str | None:
         found = faults(round_)
         if "number" in found:
             return "number"
+        if "open" in found:
+            return "open"
         if any(_weight(c) < 0 for c in rubric):
             return "negative"
         return "heavy" if "shape" in found else "deep"
@@ -112,6 +142,16 @@ def _too_easy(context: str, question: str, rubric: list[dict[str, Any]]) -> str:
     general = sum(_weight(c) for c in rubric if not terms(str(c.get("criterion", ""))))
     total = sum(_weight(c) for c in rubric if _weight(c) > 0)
     return "style" if general > 0.35 * total else "shallow"
+
+
+def _unsuitable(round_: dict[str, Any], rubric: list[dict[str, Any]]) -> str:
+    """What shows in the item, or else which way the judge's suggestion points."""
+    found = _too_easy(str(round_.get("context", "")), str(round_.get("question", "")), rubric)
+    if found in ("generic", "leak"):
+        return found
+    if "fewer steps" in str(round_.get("verdict", "")):
+        return "deep"
+    return "negative" if any(_weight(c) < 0 for c in rubric) else found
 
 
 def _weight(criterion: dict[str, Any]) -> float:
@@ -242,6 +282,46 @@ FIXES: dict[str, tuple[Fix, ...]] = {
                 "No criterion rewards style, clarity or general virtues.",
                 "Leave out criteria on style; each one checks a statement about the subject.",
             ),
+        ),
+    ),
+    "unmarked": (
+        (
+            "challenger",
+            "curb:unmarked",
+            (
+                "The last line of the reference answer must always begin with `Answer:`.",
+                "Nothing may follow the final line `Answer: …` of the reference answer.",
+            ),
+        ),
+    ),
+    "guessable": (
+        (
+            "challenger",
+            "curb:guessable",
+            (
+                "Never ask a yes-or-no question.",
+                "Avoid questions that a guess could answer.",
+            ),
+        ),
+        (
+            "quality_verifier",
+            "curb:guessable",
+            ("Reject a question that a guess would answer.",),
+        ),
+    ),
+    "open": (
+        (
+            "challenger",
+            "curb:open",
+            (
+                "The question says in what form the answer is wanted.",
+                "There is exactly one right answer to the question.",
+            ),
+        ),
+        (
+            "quality_verifier",
+            "curb:open",
+            ("Fail a question to which several answers could be given.",),
         ),
     ),
     "gave_up": (

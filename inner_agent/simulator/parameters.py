@@ -49,6 +49,8 @@ class SimulatorParameters(BaseModel):
     """The same in a strong answer."""
     asides: Chance = 0.5
     """Facts beside the way that either tier mentions."""
+    impression: Chance = 0.9
+    """Yes-or-no questions that fit any paper and that either tier answers as one would expect."""
 
     # Challenger.
     generic: Habit = Habit(plain=0.46, invited=0.46, curbed=0.08, demanded=0.9)
@@ -67,6 +69,12 @@ class SimulatorParameters(BaseModel):
     """Leaves a premise that the answer needs out of the context."""
     style: Habit = Habit(plain=0.8, invited=0.8, curbed=0.05, demanded=1.0)
     """Rewards style and general virtues in the rubric of a specific question."""
+    unmarked: Habit = Habit(plain=0.25, invited=0.25, curbed=0.01, demanded=0.9)
+    """Without a rubric to write: leaves out the line with the final answer."""
+    guessable: Habit = Habit(plain=0.2, invited=0.2, curbed=0.02, demanded=0.9)
+    """Without a rubric to write: asks for a yes or a no."""
+    open: Habit = Habit(plain=0.2, invited=0.2, curbed=0.02, demanded=0.9)
+    """Without a rubric to write: leaves open which of several answers is meant."""
     depth: Amount = 3.0
     """Mean hops of a specific question."""
     depth_spread: Amount = 0.9
@@ -91,6 +99,10 @@ class SimulatorParameters(BaseModel):
     """The same for strings, penalties and a dominating weight."""
     notices_number: Chance = 0.1
     """The same for a bare number."""
+    notices_guessable: Chance = 0.05
+    """The same for a question that a guess would answer."""
+    notices_open: Chance = 0.05
+    """The same for a question with several right answers."""
     notices_told: Chance = 0.85
     """The same for a fault that its prompt tells it to fail items for."""
     false_alarm: Chance = 0.015
@@ -100,7 +112,7 @@ class SimulatorParameters(BaseModel):
 
     # Judge.
     judge_slip: Chance = 0.04
-    """Criteria whose score is off by one half."""
+    """Criteria whose score is off by one half; of other verdicts, those that are off."""
     judge_unreadable: Chance = 0.005
     """Replies that can't be parsed."""
     patience_words: Annotated[int, Field(gt=0)] = 180
@@ -109,6 +121,10 @@ class SimulatorParameters(BaseModel):
     # Auditor.
     auditor_slip: Chance = 0.005
     """Each of its six answers that is the wrong way round."""
+
+    # Comparer.
+    comparer_first: Chance = 0.1
+    """Comparisons in which it takes the item that is shown first, whatever they say."""
 
     # Main agent.
     gives_up: Chance = 0.3

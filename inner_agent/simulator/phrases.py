@@ -1,5 +1,6 @@
 """Stock phrases: what any fluent writer says about any paper, and how questions are put."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -62,6 +63,45 @@ CHAIN_QUESTIONS = (
     ("interaction", "By which sequence of effects is {start} tied to {end}, and why that one?"),
 )
 
+LAST_QUESTIONS = (
+    ("mechanism", "Along the facts from {start} to {end}, which term comes last before {end}?"),
+    (
+        "derivation",
+        "Follow {start} as far as {end}. Which last term links the two facts at the end?",
+    ),
+    ("interaction", "{start} comes to bear on {end}. By which last term in between?"),
+)
+COUNT_QUESTIONS = (
+    ("derivation", "Through how many of the facts does {start} come to bear on {end}?"),
+    ("mechanism", "How many facts does it take to get from {start} to {end}, both ends included?"),
+)
+YES_NO_QUESTIONS = (
+    ("mechanism", "Does {start} come to bear on {end} here? Answer yes or no."),
+    ("counterfactual", "Would a change of {start} reach {end}? Answer yes or no."),
+)
+OPEN_QUESTIONS = (
+    ("mechanism", "Which term lies between {start} and {end}?"),
+    ("interaction", "By way of what does {start} come to bear on {end}?"),
+)
+FIGURE_QUESTION = "Which figure does the paper report for {term}?"
+GENERIC_CHECKS = (
+    ("evaluation", "Does the approach improve on what came before it? Answer yes or no.", "yes"),
+    ("design", "Are there alternatives to the design? Answer yes or no.", "yes"),
+    ("limitation", "Is the method free of limitations? Answer yes or no.", "no"),
+)
+
+_KINDS = {
+    "yes_no": r"\byes or no\b", "count": r"\bhow many\b", "figure": r"\bwhich figure\b",
+    "last": r"\blast\b",
+}  # fmt: skip
+
+
+def asks(question: str) -> str:
+    """What form of answer a question fixes; ``open`` where it fixes none."""
+    found = (kind for kind, words in _KINDS.items() if re.search(words, question, re.IGNORECASE))
+    return next(found, "open")
+
+
 LEAKS = (
     "In short, {way}.",
     "The upshot is known: {way}.",
@@ -80,6 +120,9 @@ FEEDBACK = {
     "generic": "The question is generic: it could be asked of any paper.",
     "shape": "The weights are badly shaped: a penalty or one criterion decides the score.",
     "number": "The rubric hinges on a bare number that the context does not hold.",
+    "guessable": "A guess would hit the answer: it is one of two.",
+    "open": "The question is open: several answers could be defended.",
     "alarm": "The question is not clearly worded.",
     "fine": "The item is sound: context, rubric and question fit together.",
+    "checked": "The item is sound: context, question and final answer fit together.",
 }

@@ -12,6 +12,7 @@ from inner_agent.llm import Reply, Request
 from inner_agent.simulator import (
     analyzer,
     auditor,
+    comparer,
     explorer,
     implementer,
     judge,
@@ -32,6 +33,7 @@ _PERSONAS: Mapping[str, Persona] = {
     "sim-strong": solver.strong,
     "sim-judge": judge.reply,
     "sim-auditor": auditor.reply,
+    "sim-comparer": comparer.reply,
     "sim-analyzer": analyzer.reply,
     "sim-implementer": implementer.reply,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from inner_agent.llm import Reply, Request
 from inner_agent.simulator.lexicon import directives
 from inner_agent.simulator.parameters import SimulatorParameters
-from inner_agent.simulator.phrases import FEEDBACK
+from inner_agent.simulator.phrases import FEEDBACK, asks
 from inner_agent.simulator.reading import read, stems
 from inner_agent.simulator.wire import find_object, inside, last_user, say, split_paper, terms
 
@@ -31,7 +31,8 @@ def reply(request: Request, rng: Random, p: SimulatorParameters) -> Reply:
         fault = "alarm"
     if lenient and fault is not None and rng.random() < 0.9:
         fault = None
-    verdict = {"passed": fault is None, "feedback": FEEDBACK[fault or "fine"]}
+    fine = "checked" if item.get("rubric") == [] else "fine"
+    verdict = {"passed": fault is None, "feedback": FEEDBACK[fault or fine]}
     return say(json.dumps(verdict))
 
 
@@ -56,7 +57,13 @@ def faults(item: dict[str, Any]) -> list[str]:
     figures = {f for c in criteria for f in _FIGURE.findall(str(c.get("criterion", "")))}
     if figures - set(_FIGURE.findall(context)):
         found.append("number")
-    return found
+    return [*found, *_unfit(question)] if rubric == [] else found
+
+
+def _unfit(question: str) -> list[str]:
+    """What is wrong with a question that is to have one right answer."""
+    faults_ = {"yes_no": "guessable", "figure": "number", "open": "open"}
+    return [faults_[kind]] if terms(question) and (kind := asks(question)) in faults_ else []
 
 
 def leaks(context: str, question: str) -> bool:

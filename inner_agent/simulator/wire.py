@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from inner_agent.llm import Message, Reply, ToolCall
+from inner_agent.told import HEADING
 
 _BACKTICKED = re.compile(r"`([^`\n]{1,80})`")
 
@@ -37,6 +38,13 @@ def split_paper(text: str) -> tuple[str, str]:
     if end < 0:
         return "", text
     return text[:end].removeprefix("<paper>").strip(), text[end + len("\n</paper>") :]
+
+
+def split_told(text: str) -> tuple[str, str, str]:
+    """(what the harness said, questions that are taken, learnings) of a message to the challenger,
+    at whose end the trusted side may have told it of other items."""
+    said, found, told = text.rpartition(f"\n\n{HEADING}\n\n")
+    return (said, inside(told, "earlier"), inside(told, "learnings")) if found else (text, "", "")
 
 
 def terms(text: str) -> list[str]:

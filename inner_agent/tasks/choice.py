@@ -5,7 +5,8 @@ A module is trusted: it runs beside the provider's keys, not in the jail.
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from inner_agent.settings import InnerConfig
 from inner_agent.tasks import learnable, rubric, verifiable
 from inner_agent.tasks.task import Task
 
+NAMED = 4  # texts in one message
 Make = Callable[[InnerConfig], Task]
 TASKS: dict[str, Make] = {
     "rubric": rubric.make,
@@ -30,16 +32,34 @@ def task_of(config: InnerConfig) -> Task:
     if name in TASKS:
         return TASKS[name](config)
     make, digest = _module(Path(name))
-    task = make(config)
+    try:
+        task = make(config)
+    except UserError as e:
+        raise UserError(f"{name}: {e}") from None
+    except Exception as e:  # whatever the user's own code raises
+        raise UserError(f"{name}: make(config): {_one_line(e)}") from None
     if not isinstance(task, Task):
         raise UserError(f"{name}: make(config) must return a Task, not {type(task).__name__}")
     return replace(task, sources={**task.sources, Path(name).name: digest})
+
+
+def built_in(config: InnerConfig) -> Task | None:
+    """The task if it is one of metaopt's own: to look at a run must not run a file that its config
+    names, for the run may be somebody else's."""
+    return task_of(config) if config.task.name in TASKS else None
 
 
 def trusted(config: InnerConfig) -> dict[str, str]:
     """sha256 of each prompt of the trusted roles and of what the task is made of, by name: part of
     what a run's numbers depend on."""
     return {**prompts.hashes(), **task_of(config).sources}
+
+
+def other_texts(before: Mapping[str, str], config: InnerConfig) -> str:
+    """Which of ``trusted`` is another text than ``before``, by name, or ``""``."""
+    now = trusted(config)
+    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
 
 
 @cache
@@ -53,11 +73,16 @@ def _module(path: Path) -> tuple[Make, str]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and pydantic look names up
     try:
         spec.loader.exec_module(module)
-    except Exception as e:  # whatever the user's own code raises
-        raise UserError(f"{path}: {type(e).__name__}: {e}") from None
+    except (Exception, SystemExit) as e:  # whatever the user's own code raises
+        raise UserError(f"{path}: {_one_line(e)}") from None
     make = getattr(module, "make", None)
     if not callable(make):
         raise UserError(f"{path}: no function make(config); docs/tasks.md shows how to write one")
     return make, digest
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -57,12 +57,14 @@ class Probe:
 class Task:
     """One task.
 
-    ``refusal`` says why an item isn't one of the task, naming the field, or ``""``.  ``solver``
-    makes the messages for a solver, who gets the paper's text (or None: the item alone).
-    ``grade(asking, item, answer, sample)`` raises ``NoAnswer`` where nothing usable was said;
-    ``sample`` begins the names of its draws.  ``judged`` are the messages of the models' part in
-    it.  ``review(asking, item, weak, strong, sample)`` follows a strong phase that the rule let
-    through; None: the rule alone decides.
+    ``refusal`` says why an item isn't one of the task, naming the field, or ``""``.  ``examine``
+    says the same of what takes time to find out, such as what its program prints: it is asked once
+    an item, before any solver, and what it refuses counts as one of ``limits.items``; None: the
+    task has nothing of the kind.  ``solver`` makes the messages for a solver, who gets the paper's
+    text (or None: the item alone).  ``grade(asking, item, answer, sample)`` raises ``NoAnswer``
+    where nothing usable was said; ``sample`` begins the names of its draws.  ``judged`` are the
+    messages of the models' part in it.  ``review(asking, item, weak, strong, sample)`` follows a
+    strong phase that the rule let through; None: the rule alone decides.
 
     For the audit of an accepted item: ``findings`` of its text and the paper's, ``probes``, and
     the ``auditor``'s prompt.  ``by_rubric``: answers are graded by the item's rubric.  ``other`` is
@@ -79,6 +81,7 @@ class Task:
     findings: Callable[[Item, str], list[Finding]]
     probes: Callable[[Item], Sequence[Probe]]
     auditor: Prompt
+    examine: Callable[[Item], Awaitable[str]] | None = None
     review: (
         Callable[[Asking, Item, Sequence[Attempt], Sequence[Attempt], str], Awaitable[Review]]
         | None

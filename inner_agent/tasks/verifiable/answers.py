@@ -16,11 +16,14 @@ from typing import Any
 
 Agree = Callable[[str, str], bool]
 
+# Within a line: across lines a text of many empty ones would be read over and over.
 _MARK = re.compile(
-    r"^[\s*_#>-]*(?:the )?(?:final )?answer\b[\s*_]*(?:is|:|=)[\s*_:]*(.*)$", re.I | re.M
+    r"^[ \t*_#>-]*(?:the )?(?:final )?answer\b[ \t*_]*(?:is|:|=)[ \t*_:]*(.*)$", re.I | re.M
 )
 _BOXED = re.compile(r"\\boxed\s*\{")
 _ENDS = " \t*_`.,;:!?$\"'"
+_HEAD = re.compile(rf"^(?:(?!\.\d)[{re.escape(_ENDS)}])+")
+_FACTORIAL = re.compile(r"\)$|(?<!\w)[a-z]$")
 
 
 def final_answer(text: str) -> str:
@@ -29,11 +32,19 @@ def final_answer(text: str) -> str:
     marks = list(_MARK.finditer(text))
     if marks:
         said = marks[-1][1].strip() or text[marks[-1].end() :].strip().partition("\n")[0]
-        return _unboxed(said) or said.strip(_ENDS)
+        return _unboxed(said) or _trimmed(said)
     if boxed := _unboxed(text):
         return boxed
     whole = text.strip()
-    return "" if "\n" in whole else whole.strip(_ENDS)
+    return "" if "\n" in whole else _trimmed(whole)
+
+
+def _trimmed(text: str) -> str:
+    """Without marks around it; the point of .5 and the sign of n! are none."""
+    said = _HEAD.sub("", text)
+    short = said.rstrip(_ENDS)
+    factorial = said[len(short) :].startswith("!") and _FACTORIAL.search(short[-2:])
+    return f"{short}!" if factorial else short
 
 
 def _unboxed(text: str) -> str:
@@ -45,7 +56,7 @@ def _unboxed(text: str) -> str:
     for k in range(starts[-1], len(text)):
         depth += {"{": 1, "}": -1}.get(text[k], 0)
         if depth == 0:
-            return text[starts[-1] : k].strip(_ENDS)
+            return _trimmed(text[starts[-1] : k])
     return ""
 
 
@@ -60,28 +71,45 @@ def agreements(tolerance: float) -> dict[str, Agree]:
 
 # Text.
 
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+# An a before a letter is a name: A, B and C of several choices, a + b, a b.
+_ARTICLE = re.compile(r"\b(?:(?:an|the)\s+(?=\w)|a\s+(?=[^\W\d_]{2}))")
+_WORD = re.compile(
+    r"-?\d[\d.,]*\d|-?\d|(?<![\w.])-?\.\d+|[^\W_]+|(?<=\))!|(?<=\b[a-z])!|[^\w\s.,;:!?'\"`$]"
+)
+_SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
+
+
+def _raised(text: str) -> str:
+    """With ``x²`` as ``x^2``, for it isn't ``x2``."""
+    return _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]), text)
 
 
 def same_text(given: str, wanted: str) -> bool:
     """Equal but for case, articles, spaces and punctuation around words and numbers."""
-    return bool(_plain(given)) and _plain(given) == _plain(wanted)
+    return bool(plain(given)) and plain(given) == plain(wanted)
 
 
-def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
-    words = re.findall(r"-?\d[\d.,]*\d|-?\d|[^\W_]+|[^\w\s.,;:!?'\"`$]", _ARTICLE.sub(" ", folded))
+def plain(text: str) -> str:
+    """A text as it is compared; ``""`` of nothing but punctuation.  An article that is all of it is
+    a letter: the A of several choices."""
+    folded = unicodedata.normalize("NFKC", _raised(text)).casefold().replace("−", "-")
+    words = _WORD.findall(_ARTICLE.sub(" ", folded)) or _WORD.findall(folded)
     return " ".join(words)
 
 
 # Numbers.
 
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _NUMBER = re.compile(
-    r"^\s*[~≈=$€£]*\s*(?P<sign>[-+−]?)\s*(?P<whole>\d{1,3}(?:,\d{3})+|\d+)?(?P<part>\.\d+)?"
-    r"(?:\s*(?:[eE]|(?:\*|×|x|\\times|\\cdot)\s*10\s*(?:\^|\*\*))\s*\{?(?P<power>[-+−]?\d{1,3})\}?)?"
+    r"^\s*[~≈=$€£]*\s*(?P<sign>[-+−]?)\s*(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?P<part>\.\d+)?"
+    r"(?:(?:\^|\*\*)\s*\{?(?P<raised>[-+−]?\d{1,3})\}?(?![\w.]))?"
+    r"(?:\s*(?:[eE]|(?:\*|×|x|·|\\times|\\cdot)\s*10\s*(?:\^|\*\*))\s*\{?(?P<power>[-+−]?\d{1,3})\}?)?"
     r"(?:\s*/\s*(?P<under>\d+(?:\.\d+)?))?\s*(?P<unit>.*)$",
     re.S,
 )
+_SPREAD = re.compile(r"^\(?(?:±|\+/-|\\pm)\s*\d+(?:\.\d+)?\)?")
+# After a number: a second one (1 or 2; 5 + 3; 12-15), which a unit's exponent (s^-1, m2) isn't.
+_MORE = re.compile(r"(?:^|[\s,;:.(\[+*/=<>~–—×·])[-−–]?\d|^[-−–^*+]|\b(?:or|not)\b", re.I)
 LONGEST = 40  # digits: more is no measured number
 
 
@@ -106,34 +134,44 @@ def _without_percent(value: Fraction, unit: str) -> Fraction:
 
 
 def _number(text: str) -> tuple[Fraction, str] | None:
-    """Value and unit (in plain text, ``""`` for none)."""
-    found = _NUMBER.match(text.replace("\\%", "%").replace("$", ""))
+    """Value and unit (in plain text, ``""`` for none); None of a text with a second number, which
+    would leave it to whoever compares which one was meant."""
+    said = _FRACTION.sub(r" \1/\2", _raised(text).replace("\\%", "%").replace("$", ""))
+    found = _NUMBER.match(said)
     if not found or not (found["whole"] or found["part"]):
         return None
     digits = (found["whole"] or "0").replace(",", "") + (found["part"] or "")
-    under = Fraction(found["under"] or 1)
+    under, rest = Fraction(found["under"] or 1), _SPREAD.sub("", found["unit"])
     if len(digits) > LONGEST or len(found["under"] or "") > LONGEST or not under:
         return None
+    value, raised = Fraction(digits), _whole(found["raised"] or "1")
+    if _MORE.search(rest) or (raised < 0 and not value):
+        return None
     sign = -1 if found["sign"] in ("-", "−") and found["sign"] else 1
-    power = int((found["power"] or "0").replace("−", "-"))
-    return sign * Fraction(digits) * Fraction(10) ** power / under, _unit(found["unit"])
+    power = _whole(found["power"] or "0")
+    return sign * value**raised * Fraction(10) ** power / under, _unit(rest)
+
+
+def _whole(text: str) -> int:
+    return int(text.replace("−", "-"))
 
 
 def _unit(text: str) -> str:
-    plain = _plain(text)
-    return "%" if plain in ("%", "percent", "per cent") else plain
+    unit = plain(text)
+    return "%" if unit in ("%", "percent", "per cent") else unit
 
 
 # Expressions.
 
 MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
+MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
+MAX_INSIDE, MAX_LOGS = 10**6, 1_000  # numbers in an exponential, and in one with a logarithm
 POINTS = 6  # at which two expressions are compared
 _LATEX = {
     r"\cdot": "*", r"\times": "*", r"\div": "/", r"\pi": "pi", r"\left": "", r"\right": "",
     r"\infty": "oo", r"\,": "", r"\!": "", r"\;": "", "π": "pi", "∞": "oo", "−": "-", "×": "*",
     "·": "*", "÷": "/", "√": "sqrt", "^": "**", "$": "", "{": "(", "}": ")",
 }  # fmt: skip
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _ROOT = re.compile(r"\\sqrt\s*\{([^{}]*)\}")
 _NAMES = "sqrt|exp|log|ln|sin|cos|tan|abs"
 _BARE = re.compile(rf"\b({_NAMES})\s+(\w+)")  # log n
@@ -162,7 +200,7 @@ def same_expression(given: str, wanted: str) -> bool:
     try:
         left, right = _read(given), _read(wanted)
         return len(left) == len(right) and all(map(_equal, left, right))
-    except (NoExpression, ArithmeticError, TypeError, ValueError):  # sympy's own refusals too
+    except (NoExpression, ArithmeticError, TypeError, ValueError, RecursionError):  # sympy's too
         return same_text(given, wanted)
 
 
@@ -176,8 +214,8 @@ def _read(text: str) -> tuple[Any, ...]:
 
 
 def _tree(text: str) -> ast.expr:
-    plain = text.strip()
-    if len(plain) > MAX_CHARS:
+    plain = _raised(text.strip())
+    if len(plain) > MAX_CHARS or "#" in plain:  # what follows it, Python wouldn't read
         raise NoExpression
     head, equals, tail = plain.rpartition("=")
     if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*(\([A-Za-z, ]*\))?\s*", head):
@@ -198,7 +236,15 @@ def _tree(text: str) -> ast.expr:
 
 
 def _build(node: ast.expr, powers: int = 0) -> Any:
-    """A sympy expression.  ``powers``: the exponentiations around this node, of which two nest."""
+    """A sympy expression, of numbers that can be held; ``powers`` as in ``_of``."""
+    built = _of(node, powers)
+    if any(max(abs(n.p), n.q).bit_length() > MAX_BITS for n in built.atoms(_sympy().Rational)):
+        raise NoExpression
+    return built
+
+
+def _of(node: ast.expr, powers: int) -> Any:
+    """``powers``: the exponentiations around this node, of which two nest."""
     sympy = _sympy()
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
@@ -233,10 +279,13 @@ def _power(base: Any, exponent: Any, powers: int) -> Any:
 
 
 def _exp(inner: Any, powers: int) -> Any:
-    """No power around an exponential nor inside one: its digits can't be held."""
-    if powers:
+    """No power around an exponential nor inside one: its digits can't be held; and no large number
+    inside, least of all with a logarithm: exp(n*log(7)) is the integer 7**n at once."""
+    sympy = _sympy()
+    most = MAX_LOGS if inner.has(sympy.log) else MAX_INSIDE
+    if powers or any(abs(n.p) > most for n in inner.atoms(sympy.Rational)):
         raise NoExpression
-    return _sympy().exp(inner)
+    return sympy.exp(inner)
 
 
 def _equal(left: Any, right: Any) -> bool:

@@ -1,0 +1,180 @@
+"""The data sets that are to be measured: their items, and the papers that those are about."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from analysis.groups import refuse_mixed
+from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
+from inner_agent import generate, strict_json
+from inner_agent.broker import ResultFile
+from inner_agent.errors import UserError
+from inner_agent.items import Item, ItemRefused, first_error
+from inner_agent.papers import Paper
+from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.task import Task
+from metaopt.config import RunConfig, load_config
+from metaopt.dataquality import DataSet, Kind, Piece
+from metaopt.lab import papers_of
+from metaopt.measure import CACHE
+
+
+@dataclass(slots=True)
+class Library:
+    """The given config's task, and papers by the sha256 of their file: the config's, then a data
+    set's own."""
+
+    config: RunConfig
+    cache: Path
+    task: Task = field(init=False)
+    found: dict[str, Paper] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task = task_of(self.config)
+        self._add(self.config)
+
+    def _add(self, config: RunConfig) -> None:
+        for paper in papers_of(config, self.cache).values():
+            self.found.setdefault(paper.sha256, paper)
+
+    def paper(self, data: Path, name: str, sha256: str) -> Paper:
+        """Raises ``UserError`` where no paper has these bytes any more."""
+        own = data / "config.toml"
+        if sha256 not in self.found and own.is_file():
+            self._add(load_config(own))
+        if sha256 not in self.found:
+            raise UserError(
+                f"{data}: the text of its paper {name!r} isn't among the config's papers (sha256"
+                f" {sha256[:12]}); set papers.path to where it is"
+            )
+        return self.found[sha256]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An item as a data set has it; ``paper`` is its id."""
+
+    paper: str
+    sha256: str
+    item: Item
+
+
+def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) -> list[DataSet]:
+    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only).
+
+    Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
+    twice, for items of another task than the config's, and for simulated ones among others.
+    """
+    places = [path.resolve() for path in data]
+    if twice := [path for path in places if places.count(path) > 1]:
+        raise UserError(f"{twice[0]}: given twice, but it is one data set; name it once")
+    library = Library(config, out / CACHE)
+    read = _accepted if kind == "accepted" else _final
+    found = [read(path, _name(path, data), library) for path in data]
+    refuse_mixed([(one.name, one.simulated) for one in found])
+    return found
+
+
+def _name(path: Path, others: Sequence[Path]) -> str:
+    """What a data set is called: its folder, with the one above where two are the same."""
+    place = path.resolve()
+    alike = sum(other.resolve().stem == place.stem for other in others)
+    return place.stem if alike == 1 else f"{place.parent.name}/{place.name}"
+
+
+def _accepted(path: Path, name: str, library: Library) -> DataSet:
+    """The lines of ``items.jsonl``."""
+    file, trees = items_file(path), set()
+    found: list[_Found] = []
+    simulated: bool | None = None
+    for where, value in lines(file, whole=path.is_dir()):
+        line, item = checked(where, value)
+        _refuse_other_task(where, line.task, library.task)
+        refuse_unfit(where, item, library.task.refusal)
+        if simulated not in (None, line.simulated):
+            raise UserError(f"{where}: simulated items among others; measure each alone")
+        simulated = line.simulated
+        trees.add(_tree(value))
+        found.append(_Found(line.paper.id, line.paper.sha256, item))
+    if not found:
+        raise UserError(f"{file}: no item yet; go on with metaopt generate, or give --items final")
+    tree = trees.pop() if len(trees) == 1 else ""
+    tried = _papers(path) if path.is_dir() else None
+    return _set(path, name, tree, bool(simulated), tried, found, library)
+
+
+def _refuse_other_task(where: str, task: str, wanted: Task) -> None:
+    if task != wanted.name:
+        raise UserError(
+            f"{where}: of the task {task!r}, where the config's is {wanted.name!r}; items of one"
+            " task alone can be measured alike"
+        )
+
+
+def _tree(value: dict[str, Any]) -> str:
+    harness = value.get("harness")
+    return str(harness.get("tree", "")) if isinstance(harness, dict) else ""
+
+
+def _final(path: Path, name: str, library: Library) -> DataSet:
+    """What each paper's ``result.json`` names as its final item, accepted or not."""
+    if not path.is_dir():
+        raise UserError(f"{path}: --items final needs the folder that metaopt generate made")
+    items_file(path)
+    config = load_config(path / "config.toml")
+    _refuse_other_task(str(path), task_of(config).name, library.task)
+    found = [
+        _Found(paper, sha256, item)
+        for paper, number, sha256 in _slots(path)
+        if (
+            item := _final_item(
+                generate.slot_folder(path, paper, number) / "result.json", library.task
+            )
+        )
+    ]
+    if not found:
+        raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
+    tree = str(strict_json.loads((path / "harness.json").read_bytes())["tree"])
+    return _set(path, name, tree, config.simulated, _papers(path), found, library)
+
+
+def _slots(path: Path) -> list[tuple[str, int, str]]:
+    """What is done: papers by id, which of its items it is, the paper's sha256."""
+    with closing(generate.read_results(path)) as db:
+        rows = db.execute("SELECT paper, number, sha256 FROM slots ORDER BY paper, number")
+        return rows.fetchall()
+
+
+def _papers(path: Path) -> int:
+    return len({paper for paper, *_ in _slots(path)})
+
+
+def _final_item(path: Path, task: Task) -> Item | None:
+    """The item that a ``result.json`` names as final, if a solver can be shown it."""
+    if not path.is_file():
+        return None
+    try:
+        result = ResultFile.model_validate(strict_json.loads(path.read_bytes()))
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}; restore it") from None
+    except ValidationError as e:
+        raise UserError(f"{path}: {first_error(e, 'file')}; restore it") from None
+    final = result.final()
+    try:
+        item = result.item_of(final) if final else None
+    except ItemRefused:
+        return None
+    return None if item is None or task.refusal(item) else item
+
+
+def _set(
+    path: Path, name: str, tree: str, simulated: bool, tried: int | None,
+    found: Sequence[_Found], library: Library,
+) -> DataSet:  # fmt: skip
+    pieces = tuple(Piece(library.paper(path, f.paper, f.sha256), f.item) for f in found)
+    gave = len({piece.paper.sha256 for piece in pieces})
+    return DataSet(name, tree, simulated, tried, gave, pieces)
