@@ -323,6 +323,8 @@ def tables(lines: Sequence[Line]) -> str:
     """Three Markdown tables over the papers that all harnesses have done."""
     arms = {p: {x["arm"] for x in lines if x["paper"] == p} for p in {x["paper"] for x in lines}}
     kept = [line for line in lines if arms[line["paper"]] == set(ARMS)]
+    if not kept:
+        return "no paper has been worked on by all harnesses yet"
     work = ("harness", "papers", "an item", "95 %", "accepted", "95 %", "calls", "minutes")
     scores = ("harness", "judge", "items", "weak", "95 %", "strong", "95 %", "gap", "95 %",
               "reference", "nothing")  # fmt: skip
@@ -356,7 +358,7 @@ def main() -> None:
         folder = Path(os.environ["METAOPT_PAPERS"])
         asyncio.run(play(out, folder, args.papers, args.draws, args.minutes, args.arms))
     lines = [line for out in args.out for line in read_lines(out)]
-    print(f"{machine()}\n\n{tables(lines)}" if lines else "nothing is done yet")
+    print(f"{machine()}\n\n{tables(lines)}")
 
 
 if __name__ == "__main__":
