@@ -298,7 +298,7 @@ def worked(arm: str, lines: Sequence[Line]) -> list[str]:
         low, high = wilson(count, len(first))
         cells += [f"{count}", f"{low:.0%} to {high:.0%}"]
     calls, seconds_ = (fmean(line[what] for line in draws) for what in ("calls", "seconds"))
-    return [*cells, f"{calls:.1f}", f"{seconds_ / 60:.1f}", f"{len(tried(lines, arm))}"]
+    return [*cells, f"{calls:.1f}", f"{seconds_ / 60:.1f}"]
 
 
 def scored(arm: str, lines: Sequence[Line], by: str) -> list[str]:
@@ -323,7 +323,9 @@ def tables(lines: Sequence[Line]) -> str:
     """Three Markdown tables over the papers that all harnesses have done."""
     arms = {p: {x["arm"] for x in lines if x["paper"] == p} for p in {x["paper"] for x in lines}}
     kept = [line for line in lines if arms[line["paper"]] == set(ARMS)]
-    work = ("harness", "papers", "an item", "95 %", "accepted", "95 %", "calls", "minutes", "tried")
+    if not kept:
+        return "no paper has been worked on by all harnesses yet"
+    work = ("harness", "papers", "an item", "95 %", "accepted", "95 %", "calls", "minutes")
     scores = ("harness", "judge", "items", "weak", "95 %", "strong", "95 %", "gap", "95 %",
               "reference", "nothing")  # fmt: skip
     differences = ("gap", "judge", "papers", "difference", "95 %")
@@ -356,7 +358,7 @@ def main() -> None:
         folder = Path(os.environ["METAOPT_PAPERS"])
         asyncio.run(play(out, folder, args.papers, args.draws, args.minutes, args.arms))
     lines = [line for out in args.out for line in read_lines(out)]
-    print(f"{machine()}\n\n{tables(lines)}" if lines else "nothing is done yet")
+    print(f"{machine()}\n\n{tables(lines)}")
 
 
 if __name__ == "__main__":
