@@ -148,6 +148,17 @@ def row(name: str, played: Sequence[Played]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def announced(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[PaperText]:
+    """The papers to play on; prints what is measured, and on which machine."""
+    folder = os.environ.get("METAOPT_PAPERS")
+    papers = corpus(Path(folder) if folder else None, args.papers)
+    if len({p.paper.id for p in papers}) < args.papers:
+        parser.error(f"METAOPT_PAPERS has only {len({p.paper.id for p in papers})} papers")
+    size = f"{args.papers} {'real' if folder else 'synthetic'} papers x {args.repeats}"
+    print(f"SIMULATED; {size}, seed {args.seed}; {machine()}\n")
+    return papers
+
+
 def main() -> None:
     """Play the harnesses, printing each row as it is done."""
     parser = argparse.ArgumentParser(
@@ -159,13 +170,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(names))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    folder = os.environ.get("METAOPT_PAPERS")
-    papers = corpus(Path(folder) if folder else None, args.papers)
-    if len({p.paper.id for p in papers}) < args.papers:
-        parser.error(f"METAOPT_PAPERS has only {len({p.paper.id for p in papers})} papers")
-    kind = "real" if folder else "synthetic"
-    size = f"{args.papers} {kind} papers x {args.repeats}"
-    print(f"SIMULATED; {size}, seed {args.seed}; {machine()}\n")
+    papers = announced(parser, args)
     print(f"| {' | '.join(HEADINGS)} |\n{'|---' * len(HEADINGS)}|")
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.arms.split(","):

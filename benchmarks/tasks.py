@@ -11,16 +11,14 @@ tasks are not to be compared.  Prints a Markdown table for docs/tasks.md.
 
 import argparse
 import asyncio
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from classics import HEADINGS, play, row
-from common import machine
-from simulator_table import config, corpus
+from classics import HEADINGS, announced, play, row
+from simulator_table import config
 
 from inner_agent.settings import InnerConfig
 from metaopt.config import Harness
@@ -70,13 +68,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    folder = os.environ.get("METAOPT_PAPERS")
-    papers = corpus(Path(folder) if folder else None, args.papers)
-    if len({p.paper.id for p in papers}) < args.papers:
-        parser.error(f"METAOPT_PAPERS has only {len({p.paper.id for p in papers})} papers")
-    kind = "real" if folder else "synthetic"
-    size = f"{args.papers} {kind} papers x {args.repeats}"
-    print(f"SIMULATED; {size}, seed {args.seed}; {machine()}\n")
+    papers = announced(parser, args)
     print(f"| task | {' | '.join(HEADINGS[1:])} |\n{'|---' * len(HEADINGS)}|")
     with tempfile.TemporaryDirectory() as scratch:
         for name, arm in ARMS.items():

@@ -12,7 +12,6 @@ short-circuit is off.
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from inner_agent.settings import validate
 from inner_agent.tasks.choice import trusted
 from metaopt.comparer import PROMPT, Shown, both_orders
 from metaopt.config import RunConfig
-from metaopt.measure import refuse_other_folder
+from metaopt.measure import recorded, refuse_other_folder
 from metaopt.progress import Progress, run_watched
 from metaopt.quality_store import Compared, QualityStore, Tried
 from metaopt.record import QUALITY
@@ -237,16 +236,7 @@ def _comparer(config: RunConfig) -> dict[str, Any] | None:
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
-    path = folder / QUALITY
-    if not path.exists():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] == FORMAT:
-            return data
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"{path}: can't be read; restore it, or give another --out")
+    return recorded(folder / QUALITY, FORMAT)
 
 
 def steps_of(folder: Path) -> list[list[int]]:

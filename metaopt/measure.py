@@ -295,17 +295,24 @@ def _keep(folder: Path, config: RunConfig, plan: Plan) -> None:
     )
 
 
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    path = folder / ARMS
+def recorded(path: Path, version: int) -> dict[str, Any] | None:
+    """What a measurement's JSON file says that was begun; None where there is none.
+
+    Raises ``UserError`` for one that isn't of format ``version``, or can't be read.
+    """
     if not path.exists():
         return None
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] == FORMAT:
+        if data["format"] == version:
             return data
     except (ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{path}: can't be read; restore it, or give another --out")
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    return recorded(folder / ARMS, FORMAT)
 
 
 def _recorded_plan(folder: Path) -> Plan | None:
