@@ -1,5 +1,6 @@
 """The storyboard of one rollout: its numbers, which step is of which round, text that attacks."""
 
+import gc
 import json
 import os
 import random
@@ -8,13 +9,14 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -38,6 +40,7 @@ from metaopt.cli import invoke
 from metaopt.record import RunRecord, open_record
 from metaopt.show import REPEATS
 
+T = TypeVar("T")
 RULE = by_thresholds(Criteria())
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -46,6 +49,24 @@ HOSTILE = (
 JUNK: tuple[Any, ...] = (
     None, True, -1, 10**400, float("nan"), "", HOSTILE, [], [[]], {}, {"a": {}}
 )  # fmt: skip
+
+
+def quickest(work: Callable[[], T]) -> tuple[T, float]:
+    """What ``work`` gives, and the least processor time of five goes at it, in seconds.
+
+    Ratios of single times are of no use: one collection of garbage over all that pytest keeps
+    takes thirty times as long as the work, and falls where it likes.
+    """
+    took = []
+    gc.disable()
+    try:
+        for _ in range(5):
+            started = time.thread_time()
+            given = work()
+            took.append(time.thread_time() - started)
+    finally:
+        gc.enable()
+    return given, min(took)
 
 
 @pytest.fixture(scope="module")
@@ -258,12 +279,11 @@ def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
     trajectory = next(t for t, b in boards(record) if b.rounds and b.rounds[0].trial.attempts)
     one = next(s for s in trajectory["steps"] if s["kind"] == "evaluate")
     took, pages = [], []
-    for count in (500, 2_000):
+    for count in (500, 4_000):
         strays = [one | {"item": one["item"] | {"question": f"Stray {n}?"}} for n in range(count)]
         long = trajectory | {"steps": [*trajectory["steps"], *strays, *strays[:3]]}
-        started = time.process_time()
-        board = storyboard(long, RULE, 3)
-        took.append(time.process_time() - started)
+        board, seconds = quickest(partial(storyboard, long, RULE, 3))
+        took.append(seconds)
         assert (len(board.strays), board.more_strays) == (MOST_STRAYS, count - MOST_STRAYS)
         assert all(q.question == f"Stray {n}?" for n, (q, _) in enumerate(board.strays))
         pages.append(html(record, board, long | {"steps": []}))
@@ -272,24 +292,22 @@ def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
         assert steps == list(range(len(long["steps"])))
         assert max(s.stop - s.start for s in sections(board)) == MOST_STEPS
         assert len({s.name for s in sections(board)}) == len(sections(board))
-    assert took[1] < 9 * took[0]
+    assert took[1] < 24 * took[0]
     assert len(pages[1]) < 1.2 * len(pages[0])
 
 
-def test_four_times_as_much_said_takes_no_sixteen_times_as_long(record: RunRecord) -> None:
+def test_eight_times_as_much_said_takes_no_sixty_four_times_as_long(record: RunRecord) -> None:
     """A harness may tell the challenger thousands of lines, each time."""
     trajectory = next(t for t, b in boards(record) if len(b.rounds) > 1)
     took = []
-    for lines in (4_000, 16_000):
+    for lines in (4_000, 32_000):
         long = json.loads(json.dumps(trajectory))
         told = [{"role": "user", "content": "\n".join(f"line {n}" for n in range(lines))}]
         for step in long["steps"]:
             if step.get("agent") == "challenger":
                 step |= {"messages": told, "continues": 0}
-        started = time.process_time()
-        storyboard(long, RULE, 3)
-        took.append(time.process_time() - started)
-    assert took[1] < 9 * took[0]
+        took.append(quickest(partial(storyboard, long, RULE, 3))[1])
+    assert took[1] < 24 * took[0]
 
 
 def test_what_is_missing_is_told(record: RunRecord) -> None:
