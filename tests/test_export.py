@@ -652,6 +652,7 @@ GIVEN = (
 @pytest.mark.parametrize("how", ["exact", "numeric", "symbolic"])
 def test_the_reward_compares_as_metaopt_does(how: str, made: Path, tmp_path: Path) -> None:
     """The file alone, in a Python that has no metaopt and doesn't see this folder."""
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
     data = retold(made, tmp_path / "data", name="verifiable", answer=how, tolerance=0.01)
     assert export(data, tmp_path / "out", "verl", "--test", "0") == 0
     script = (
@@ -682,6 +683,7 @@ def test_the_reward_compares_as_metaopt_does(how: str, made: Path, tmp_path: Pat
 def test_the_reward_needs_what_it_says(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
     data = retold(made, tmp_path / "data", name="verifiable", answer="symbolic")
     assert export(data, tmp_path / "out", "trl", "--test", "0") == 0
     card = (tmp_path / "out/README.md").read_text()
@@ -729,9 +731,11 @@ def test_a_task_module_isnt_run_by_an_export(made: Path, tmp_path: Path) -> None
     module.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     data = retold(made, tmp_path / "own", name=str(module))
     assert export(data, tmp_path / "out", "jsonl") == 0
-    assert export(data, tmp_path / "sft", "sft") == 0
     assert not (tmp_path / "ran").exists()
     card = (tmp_path / "out/README.md").read_text()
     assert "items of the task `code`" in card
     assert "that of the task's own module" in card
     assert str(tmp_path) not in card
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
+    assert export(data, tmp_path / "sft", "sft") == 0
+    assert not (tmp_path / "ran").exists()
