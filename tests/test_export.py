@@ -457,6 +457,8 @@ def real(data: Path) -> None:
         (edited(lambda line: line["rubric"][1].update(weight="+8")), [], "rubric[1].weight"),
         (edited(lambda line: line.pop("rubric")), [], "items.jsonl:3: not an item: rubric"),
         (edited(lambda line: line.pop("gap")), [], "items.jsonl:3: not an item: gap"),
+        (edited(lambda line: line.update(number=10**30)), [], "items.jsonl:3: not an item: number"),
+        (edited(lambda line: line.update(format="\x1b" * 9999)), [], "items.jsonl:3: format '"),
         (lambda data: (data / "items.jsonl").write_text("{]\n"), [], "items.jsonl:1: not an item"),
         (None, ["--format", "csv"], "--format csv: give one of jsonl"),
         (None, ["--completion", "weak"], "--completion weak: give one of reference, strong"),
@@ -482,6 +484,8 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+    assert len(error) < 3000
     assert list(mine.parent.glob("*out*")) == []
 
 

@@ -560,6 +560,7 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
         ([GOOD, GOOD | {"rubric": WEIGHTLESS}], [], "set.jsonl:2: rubric[0].weight: must be a num"),
         ([GOOD | {"rubric": []}], [], "set.jsonl:1: rubric: "),
         ([GOOD, GOOD | {"format": 2}], [], "set.jsonl:2: format 2; this version reads 1"),
+        ([GOOD, GOOD | {"rounds": 10**400}], [], "set.jsonl:2: rounds: "),
         ([GOOD, GOOD | {"task": "verifiable"}], [], "task 'verifiable' among items of task"),
         ([GOOD | {"task": "verifiable"}], [], "set.jsonl:1: rubric: must be [] in a verifiable"),
         (

@@ -9,20 +9,25 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis import tasks
 from inner_agent import generate, strict_json
 from inner_agent.checks import Key
+from inner_agent.durable import as_written
 from inner_agent.errors import UserError
+from inner_agent.generate import HarnessOf
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from metaopt.config import RunConfig, read_config
 
 
 class _Of(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # as columns hold it
 
 
 class PaperOf(_Of):
@@ -34,13 +39,6 @@ class PaperOf(_Of):
     licence: str
 
 
-class HarnessOf(_Of):
-    """The harness that made an item."""
-
-    commit: str
-    tree: str
-
-
 class Line(_Of):
     """A line of ``items.jsonl``, without the item itself (``inner_agent.items.Item``).
 
@@ -50,13 +48,13 @@ class Line(_Of):
     task: str = tasks.DEFAULT
     simulated: bool
     paper: PaperOf
-    number: Annotated[int, Field(ge=1)] = 1
+    number: Count = 1
     review: dict[str, str] = {}
     harness: HarnessOf
     weak_avg: float
     strong_avg: float
     gap: float
-    rounds: int
+    rounds: Count
     other_verdict: str
 
 
@@ -132,10 +130,11 @@ def open_dataset(folder: Path) -> DataSet:
     for name in ("items.jsonl", "results.db", "harness.json", "config.toml"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
-    harness = _read(folder / "harness.json", HarnessOf)
+    harness = generate.read_json(folder / "harness.json", HarnessOf)
     with closing(generate.read_results(folder)) as db:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
-    made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
+    with as_written(folder / "results.db", "when an item was made"):
+        made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
     return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
 
@@ -194,7 +193,7 @@ def attempts_of(entry: Entry) -> Attempts:
     for kind, said in (("fresh", "fresh"), ("evaluate", "in_loop")):
         weak, strong = (found.get(f"{kind}-{phase}") for phase in ("weak_only", "strong_only"))
         if weak and strong:
-            phases = [_read(path, _Phase).attempts for path in (weak, strong)]
+            phases = [generate.read_json(path, _Phase).attempts for path in (weak, strong)]
             return Attempts(said, *map(tuple, phases))  # type: ignore[arg-type]
     return Attempts("none")
 
@@ -202,14 +201,3 @@ def attempts_of(entry: Entry) -> Attempts:
 def _number(path: Path) -> tuple[int, str]:
     head = path.stem.partition("-")[0]
     return int(head) if head.isdecimal() else 0, path.name
-
-
-def _read(path: Path, kind: Any) -> Any:
-    try:
-        return kind.model_validate(strict_json.loads(path.read_bytes()))
-    except OSError as e:
-        raise UserError(f"{path}: can't be read ({e.strerror})") from None
-    except strict_json.JSONRefused as e:
-        raise UserError(f"{path}: {e}") from None
-    except ValidationError as e:
-        raise UserError(f"{path}: {first_error(e, 'file')}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.inspect.spread import Spread, spread
 from inner_agent import generate, strict_json
+from inner_agent.durable import as_written
 from inner_agent.errors import UserError
 from inner_agent.papers import MANIFEST
 from inner_agent.run_paper import PaperResult
@@ -72,7 +73,8 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
     passed: set[str] = set()
     with closing(generate.read_results(folder)) as db:
         for paper, data in db.execute("SELECT paper, data FROM slots ORDER BY paper, number"):
-            result = PaperResult.model_validate_json(data)
+            with as_written(folder / "results.db", "a result"):
+                result = PaperResult.model_validate_json(data)
             ids.append(str(paper))
             passed.update([ids[-1]] if result.passed else [])
             reasons[result.reason] += 1
@@ -107,7 +109,7 @@ def _topics(folder: Path) -> dict[str, str]:
             text = manifest.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue  # the items may have been moved here without their papers
-        for line in filter(str.strip, text.splitlines()):
+        for line in filter(str.strip, text.split("\n")):
             try:
                 row = strict_json.loads(line)
             except strict_json.JSONRefused as e:
