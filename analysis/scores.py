@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from analysis.nothing import nothing_in
 from inner_agent import generate
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, find, open_record
@@ -66,7 +67,7 @@ def _of_dataset(folder: Path) -> Scores:
         (rollouts,) = db.execute("SELECT COUNT(*) FROM slots").fetchone()
     items = list(_items(folder / "items.jsonl"))
     if not items:
-        raise UserError(f"{folder}: no item in items.jsonl yet; go on with metaopt generate")
+        raise UserError(nothing_in(folder))
     by_paper: dict[str, list[tuple[float, float]]] = {}
     for item in items:
         by_paper.setdefault(str(item["paper"]["id"]), []).append(

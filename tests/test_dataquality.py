@@ -365,8 +365,8 @@ def test_without_a_comparer_the_rest_is_measured_and_pairs_can_follow(
     ("data", "more", "said"),
     [
         (["nowhere"], [], "no such data set"),
-        (["empty", FIXES], [], "no item yet"),
-        ([COT, FIXES], [], "--items final measures what was handed in"),
+        (["empty", FIXES], [], "no item in items.jsonl, though"),
+        ([COT, FIXES], [], "measure what was handed in, passed or not, by --items final"),
         (["empty", FIXES], ["--items", "final"], "no result.json below papers/ names a final item"),
         (["verifiable", FIXES], [], "of the task 'verifiable', where the config's is 'rubric'"),
         (["mixed"], [], "simulated items among others"),
@@ -395,6 +395,23 @@ def test_bad_input_is_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_data_set_without_an_item_says_how_its_papers_ended(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is done, so going on with the same papers would give nothing."""
+    data, out = str(sets[COT]), str(tmp_path / "out")
+    bars = ["--figure", "bars", "--out", f"{out}.png"]
+    for command in (
+        ["inspect"], ["export", "--format", "jsonl", "--out", out], ["plot", *bars]
+    ):  # fmt: skip
+        assert invoke(app, [*command, data]) == 2
+        error = capsys.readouterr().err
+        assert f"{data}: no item, for none of {PAPERS} papers passed (" in error
+        assert "not accepted" in error
+        assert "another --harness" in error
+        assert error.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

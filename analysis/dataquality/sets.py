@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
+from analysis.nothing import nothing_in
 from inner_agent import generate, strict_json
 from inner_agent.broker import ResultFile
 from inner_agent.errors import UserError
@@ -21,7 +22,6 @@ from metaopt.config import RunConfig, load_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
 from metaopt.measure import CACHE
-from metaopt.text import several
 
 
 @dataclass(slots=True)
@@ -103,8 +103,7 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
         found.append(_Found(line.paper.id, line.paper.sha256, item))
     if not found and path.is_dir():
         raise UserError(
-            f"{file}: no item yet, of {several(_papers(path), 'paper')}; --items final measures"
-            " what was handed in, accepted or not"
+            f"{nothing_in(path)}; or measure what was handed in, passed or not, by --items final"
         )
     if not found:
         raise UserError(f"{file}: no item; leave it out")
