@@ -107,6 +107,29 @@ def recorded(folder: Path, batch: int, items: Sequence[Key]) -> Note | None:
     Raises ``UserError`` for a file that can't be read, and where the batch was of other ``items``.
     """
     path = path_of(folder, batch)
+    note = _read(path)
+    if note and [(place.paper, place.number) for place in note.items] != list(items):
+        raise UserError(
+            f"{path}: this batch was of other papers; give the same papers in the same order (new"
+            " ones at the end), or another --out"
+        )
+    return note
+
+
+def lost(folder: Path, batches: int) -> list[str]:
+    """Of the first so many batches, which later items were told of: a line for each whose learnings
+    aren't on record any more."""
+    found = []
+    for path in (path_of(folder, batch) for batch in range(1, batches + 1)):
+        try:
+            if _read(path) is None:
+                found.append(f"{path}: missing; items were made with it")
+        except UserError as e:
+            found.append(f"{e}; items were made with it")
+    return found
+
+
+def _read(path: Path) -> Note | None:
     try:
         note = Note.model_validate(strict_json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -119,11 +142,6 @@ def recorded(folder: Path, batch: int, items: Sequence[Key]) -> Note | None:
         raise UserError(f"{path}: {first_error(e, 'file')}; put it back as it was") from None
     if note.format != FORMAT:
         raise UserError(f"{path}: format {note.format}, this version of metaopt has {FORMAT}")
-    if [(place.paper, place.number) for place in note.items] != list(items):
-        raise UserError(
-            f"{path}: this batch was of other papers; give the same papers in the same order (new"
-            " ones at the end), or another --out"
-        )
     return note
 
 

@@ -553,6 +553,30 @@ def test_other_batches_than_those_recorded_are_refused(
     assert "the next batch learns from it" in refused()
 
 
+def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
+    batched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set that is done doesn't read them, and says so of those that it can't."""
+    out = tmp_path / "data"
+    shutil.copytree(batched, out)
+    (out / "learnings/batch-0001.json").write_text("{")
+    (out / "learnings/batch-0002.json").unlink()
+    for command in (
+        ["inspect", str(out)],
+        ["export", str(out), "--format", "jsonl", "--out", str(tmp_path / "export")],
+    ):
+        capsys.readouterr()
+        assert invoke(app, command) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        for line in ("1.json: ", "2.json: missing; items were made with it"):
+            assert f"learnings {out}/learnings/batch-000{line}" in said
+    assert generate(out, *BATCHED) == 0
+    said = capsys.readouterr().err
+    assert "batch-0001.json: not JSON" in said
+    assert "batch-0002.json: missing; items were made with it" in said
+    assert (out / "items.jsonl").read_bytes() == (batched / "items.jsonl").read_bytes()
+
+
 def test_a_config_without_an_analyzer_has_no_batches(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ An item's attempts are read from its paper's folder when they are asked for, so 
 memory is one item and what solvers said of it, however large the data set is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,6 +94,7 @@ class DataSet:
     """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
     a paper, and which of its items.
 
+    ``lost``: files of learnings that items were made with and that can't be read, a line each.
     ``config`` may name a task module: it isn't loaded.
     """
 
@@ -102,6 +103,7 @@ class DataSet:
     harness: HarnessOf
     papers: int
     made: Mapping[Key, str]
+    lost: Sequence[str] = ()
 
     @property
     def compared(self) -> str:
@@ -137,7 +139,8 @@ def open_dataset(folder: Path) -> DataSet:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
     made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
-    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
+    lost = generate.lost_learnings(folder)
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, lost)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:

@@ -24,7 +24,8 @@ class Corpus:
     passed and of those that didn't; and what was spent.
 
     ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
-    there or names none.
+    there or names none.  ``lost``: files of learnings that items were made with and that can't be
+    read any more, a line each.
     """
 
     papers: int
@@ -40,6 +41,7 @@ class Corpus:
     tokens: int
     usd: float
     topics: dict[str, tuple[int, int]]
+    lost: tuple[str, ...]
 
     @property
     def coverage(self) -> float:
@@ -88,6 +90,7 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
         len(papers), len(ids), len(passed), len(kept), sum(items[paper] for paper in kept),
         dict(reasons.most_common()), dict(outcomes.most_common()), spread(rounds[True]),
         spread(rounds[False]), spent["calls"], spent["tokens"], usd, by_topic,
+        tuple(generate.lost_learnings(folder)),
     )  # fmt: skip
 
 

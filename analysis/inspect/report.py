@@ -19,6 +19,7 @@ from metaopt.text import amount, dollars, grid, one_line, render, several
 SIMULATED = "SIMULATED: these items say nothing about real models"
 SHOWN = 6  # labels or topics in the report; the JSON has all
 TWINS = 3
+LOST = 400  # characters of a line on a file that is lost
 
 
 def as_json(found: Inspection, checked: Sequence[Checked]) -> str:
@@ -85,6 +86,8 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
         else ""
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
+    for line in c.lost:
+        yield "learnings", one_line(line, LOST)
     if not c.topics:
         yield "topics", "not known: no manifest of the papers that names any"
         return
