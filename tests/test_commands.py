@@ -829,6 +829,10 @@ def test_doctor_takes_a_paper_through_with_the_models(
     status, rows = diagnose()
     assert status == 0, rows
     assert "p0: passed" in rows["one-paper"]
+    status, rows = diagnose("--set", "papers.split=''")
+    assert status == 1
+    assert "papers.split isn't set: metaopt run needs it" in rows["split"]
+    assert ": passed" in rows["one-paper"]  # a data set needs no split
     # This judge gives a full answer nothing, and this auditor finds nothing in anything.
     assert "treat 6 of 13 rightly; not answer 'full'" in rows["honeypots"]
 
