@@ -417,12 +417,14 @@ def test_an_analyzer_that_says_nothing_usable_stops_nothing(
 
 
 def test_a_digest_is_bounded_and_says_how_a_batch_went() -> None:
-    def ended(n: int, words: int) -> Ended:
-        rounds = [
+    def ended(n: int, words: int, said: str = "") -> Ended:
+        review = {"gap_reading": f"first {'far ' * words}last", "suitability": said}
+        rounds: list[dict[str, Any]] = [
             {"round": k, "outcome": "too_easy", "weak": [0.8, 0.9], "strong": None,
              "question_type": "mechanism", "question": f"start {'very ' * words}end?",
              "context": "context " * words, "feedback": "",
-             "rubric": [{"criterion": "says " * words, "weight": 3}] * 5}
+             "rubric": [{"criterion": "says " * words, "weight": 3}] * 5,
+             **({"review": review} if said else {})}
             for k in (1, 2)
         ]  # fmt: skip
         result = {"passed": n == 0, "reason": "passed" if n == 0 else "audit_failed",
@@ -436,8 +438,13 @@ def test_a_digest_is_bounded_and_says_how_a_batch_went() -> None:
     assert "# p1, item 1: audit_failed (audit: leak)" in short
     assert "## Round 2 too_easy (weak 85%)" in short
     assert "> start very very end?" in short
+    assert "uitability" not in short
+    reviewed = digest([ended(0, 2, "low"), ended(1, 2, "medium")])
+    assert "Suitability by the judge who read all attempts: low 2, medium 2." in reviewed
+    assert "review:\n>   gap reading: first far far last\n>   suitability: low\n" in reviewed
     for count in (20, 200):
-        long = digest([ended(n, 600) for n in range(count)])
+        long = digest([ended(n, 600, "low") for n in range(count)])
+        assert "last\n>   suitability: low" in long
         assert len(long) <= MOST_CHARS
         assert "start very" in long
         assert "end?" in long
