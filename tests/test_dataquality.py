@@ -174,6 +174,39 @@ def test_one_method_drawn_twice_is_not_told_apart(sets: dict[str, Path], tmp_pat
     assert preference["rate"]["low"] < 0.5 < preference["rate"]["high"]
 
 
+def test_what_it_will_use_is_foretold(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prompts as they come to be; without an audit, which may end early, also the calls."""
+    out = tmp_path / "out"
+    given = [*sets.values(), "--items", "final", "--sample", "3", "--pairs", "2"]
+    whole = [*given, "--set", "audit.llm=false", "--set", "audit.probes=false"]
+    assert dataquality(out, *whole, "--estimate") == 0
+    assert not out.exists()
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert dataquality(out, *whole) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("SIMULATED  to do: 6 items of ")
+    assert "(3 attempts of each solver) and 2 pairs in both orders: about 76 calls, " in first
+    with sqlite3.connect(out / "calls.db") as db:
+        used = db.execute("SELECT role, COUNT(*), SUM(prompt_tokens) FROM calls GROUP BY role")
+        for role, count, tokens in used:
+            calls_told, tokens_told = rows[role].split()[3], float(rows[role].split()[4]) * 1_000
+            if role == "judge":  # whose prompts hold answers, and whose replies may be unreadable
+                assert int(calls_told) == 36 <= count
+            else:
+                assert int(calls_told) == count, role
+                assert tokens_told == pytest.approx(tokens, rel=0.03), role
+    assert dataquality(out, *whole, "--estimate") == 0
+    assert "nothing is left to ask" in capsys.readouterr().out
+    real = ['endpoints.sim={ base_url = "http://127.0.0.1:9/v1" }', "models.judge.endpoint=sim"]
+    words = [word for text in real for word in ("--set", text)]
+    assert dataquality(tmp_path / "real", *given, *words, "--estimate") == 0
+    assert "no price is set for judge, so" in capsys.readouterr().out
+    assert dataquality(tmp_path / "cap", *given, "--estimate", "--set", "budget.calls=20") == 0
+    assert "budget.calls = 20 will not last" in capsys.readouterr().out
+
+
 def test_stopped_by_a_budget_it_goes_on_and_pays_nothing_twice(
     made: Path, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

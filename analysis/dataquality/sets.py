@@ -21,7 +21,6 @@ from inner_agent.tasks.task import Task
 from metaopt.config import RunConfig, load_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
-from metaopt.measure import CACHE
 
 
 @dataclass(slots=True)
@@ -64,8 +63,9 @@ class _Found:
     item: Item
 
 
-def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) -> list[DataSet]:
-    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only).
+def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path) -> list[DataSet]:
+    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only); papers that
+    are made are put into ``cache``.
 
     Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
     twice, for items of another task than the config's, and for simulated ones among others.
@@ -73,7 +73,7 @@ def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) ->
     places = [path.resolve() for path in data]
     if twice := [path for path in places if places.count(path) > 1]:
         raise UserError(f"{twice[0]}: given twice, but it is one data set; name it once")
-    library = Library(config, out / CACHE)
+    library = Library(config, cache)
     read = _accepted if kind == "accepted" else _final
     found = [read(path, _name(path, data), library) for path in data]
     refuse_mixed([(one.name, one.simulated) for one in found])
