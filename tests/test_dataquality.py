@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -207,6 +208,20 @@ def test_what_it_will_use_is_foretold(
     assert "budget.calls = 20 will not last" in capsys.readouterr().out
 
 
+def test_a_method_that_gave_nothing_is_told_beside_the_others(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert dataquality(out, sets[COT], sets[FIXES], "--set", "audit.llm=false") == 0
+    said = capsys.readouterr().out
+    why = f"none of {PAPERS} papers passed ({PAPERS} not accepted)"
+    assert f"{COT} gave nothing to measure: {why}" in said
+    assert re.search(rf"^{COT} +0 +0 +0 of {PAPERS} +- +-$", said, re.MULTILINE)
+    assert [one["name"] for one in told(out)["sets"]] == [FIXES]
+    assert told(out)["empty"][0]["tried"] == PAPERS
+    assert told(out)["differences"] == []
+
+
 def test_stopped_by_a_budget_it_goes_on_and_pays_nothing_twice(
     made: Path, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,7 +414,7 @@ def test_without_a_comparer_the_rest_is_measured_and_pairs_can_follow(
     [
         (["nowhere"], [], "no such data set"),
         (["empty", FIXES], [], "no item in items.jsonl, though"),
-        ([COT, FIXES], [], "measure what was handed in, passed or not, by --items final"),
+        ([COT], [], "not accepted); --items final measures what was handed in, passed or not"),
         (["empty", FIXES], ["--items", "final"], "no result.json below papers/ names a final item"),
         (["verifiable", FIXES], [], "of the task 'verifiable', where the config's is 'rubric'"),
         (["mixed"], [], "simulated items among others"),

@@ -11,7 +11,7 @@ from typing import get_args
 
 from analysis.dataquality.numbers import SHARED, Quality, quality
 from analysis.dataquality.report import as_json, as_markdown, as_text
-from analysis.dataquality.sets import read_sets
+from analysis.dataquality.sets import Empty, read_sets
 from analysis.targets import SUFFIXES, check_target, write_text
 from inner_agent.errors import UserError
 from metaopt.config import RunConfig
@@ -65,19 +65,19 @@ def measure_data(
     if asked.estimate:
         return _estimate(data, fresh, out, asked)
     with no_trace(out):
-        plan = _plan(data, config, out / CACHE, asked)
+        plan, empty = _plan(data, config, out / CACHE, asked)
         refuse_other_quality(out, fresh, plan)
         if any(todo := owed(out, plan)):
             say(_marked(fresh, plan) + foretold(fresh, *todo))
         measured = measure_quality(fresh, out, plan)
-    found = quality(measured)
+    found = quality(measured, empty)
     _write(found, out, json, plot)
     return as_text(found)
 
 
 def _estimate(data: Sequence[Path], config: RunConfig, out: Path, asked: Asked) -> str:
     with TemporaryDirectory(prefix="metaopt-") as cache:
-        plan = _plan(data, config, Path(cache), asked)
+        plan, _ = _plan(data, config, Path(cache), asked)
         refuse_other_quality(out, config, plan)
         todo = owed(out, plan)
         if not any(todo):
@@ -89,13 +89,16 @@ def _marked(config: RunConfig, plan: Plan) -> str:
     return "SIMULATED  " if config.simulated or plan.simulated else ""
 
 
-def _plan(data: Sequence[Path], config: RunConfig, cache: Path, asked: Asked) -> Plan:
+def _plan(
+    data: Sequence[Path], config: RunConfig, cache: Path, asked: Asked
+) -> tuple[Plan, list[Empty]]:
+    """What is to be measured, and of which data sets there is nothing to measure."""
     kind: Kind = "final" if asked.items == "final" else "accepted"
     pairs = _pairs(config, asked)
-    sets = read_sets(data, kind, config, cache)
+    sets, empty = read_sets(data, kind, config, cache)
     if kind == "final":
         _refuse_nothing_shared(sets)
-    return plan_of(sets, kind, asked.sample, pairs, asked.seed)
+    return plan_of(sets, kind, asked.sample, pairs, asked.seed), empty
 
 
 def _pairs(config: RunConfig, asked: Asked) -> int:

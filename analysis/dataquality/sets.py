@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
-from analysis.nothing import nothing_in
+from analysis.nothing import none_passed, nothing_in
 from inner_agent import generate, strict_json
 from inner_agent.broker import ResultFile
 from inner_agent.errors import UserError
@@ -63,12 +63,25 @@ class _Found:
     item: Item
 
 
-def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path) -> list[DataSet]:
-    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only); papers that
-    are made are put into ``cache``.
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """A data set whose method gave no item of the kind asked for on any of ``tried`` papers."""
 
-    Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
-    twice, for items of another task than the config's, and for simulated ones among others.
+    name: str
+    simulated: bool
+    tried: int
+    why: str
+
+
+def read_sets(
+    data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path
+) -> tuple[list[DataSet], list[Empty]]:
+    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only), those whose
+    method gave nothing apart; papers that are made are put into ``cache``.
+
+    Raises ``UserError`` for what is no data set, where none has an item of that kind, for one that
+    is named twice, for items of another task than the config's, and for simulated ones among
+    others.
     """
     places = [path.resolve() for path in data]
     if twice := [path for path in places if places.count(path) > 1]:
@@ -77,7 +90,14 @@ def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path) 
     read = _accepted if kind == "accepted" else _final
     found = [read(path, _name(path, data), library) for path in data]
     refuse_mixed([(one.name, one.simulated) for one in found])
-    return found
+    sets = [one for one in found if isinstance(one, DataSet)]
+    empty = [one for one in found if isinstance(one, Empty)]
+    if not sets:
+        instead = "; --items final measures what was handed in, passed or not"
+        raise UserError(
+            f"{data[0]}: nothing to measure, for {empty[0].why}{instead * (kind == 'accepted')}"
+        )
+    return sets, empty
 
 
 def _name(path: Path, others: Sequence[Path]) -> str:
@@ -87,7 +107,7 @@ def _name(path: Path, others: Sequence[Path]) -> str:
     return place.stem if alike == 1 else f"{place.parent.name}/{place.name}"
 
 
-def _accepted(path: Path, name: str, library: Library) -> DataSet:
+def _accepted(path: Path, name: str, library: Library) -> DataSet | Empty:
     """The lines of ``items.jsonl``."""
     file, trees = items_file(path), set()
     found: list[_Found] = []
@@ -102,9 +122,9 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
         trees.add(_tree(value))
         found.append(_Found(line.paper.id, line.paper.sha256, item))
     if not found and path.is_dir():
-        raise UserError(
-            f"{nothing_in(path)}; or measure what was handed in, passed or not, by --items final"
-        )
+        if why := none_passed(path):
+            return _empty(path, name, library, why)
+        raise UserError(nothing_in(path))
     if not found:
         raise UserError(f"{file}: no item; leave it out")
     tree = trees.pop() if len(trees) == 1 else ""
@@ -125,7 +145,13 @@ def _tree(value: dict[str, Any]) -> str:
     return str(harness.get("tree", "")) if isinstance(harness, dict) else ""
 
 
-def _final(path: Path, name: str, library: Library) -> DataSet:
+def _empty(path: Path, name: str, library: Library, why: str) -> Empty:
+    config = load_config(path / "config.toml")
+    _refuse_other_task(str(path), task_of(config).name, library.task)
+    return Empty(name, config.simulated, _papers(path), why)
+
+
+def _final(path: Path, name: str, library: Library) -> DataSet | Empty:
     """What each paper's ``result.json`` names as its final item, accepted or not."""
     if not path.is_dir():
         raise UserError(f"{path}: --items final needs the folder that metaopt generate made")
@@ -141,6 +167,8 @@ def _final(path: Path, name: str, library: Library) -> DataSet:
             )
         )
     ]
+    if not found and (why := none_passed(path)) and any(path.glob("papers/*/result.json")):
+        return _empty(path, name, library, f"{why} or was handed in")
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
     tree = str(strict_json.loads((path / "harness.json").read_bytes())["tree"])
