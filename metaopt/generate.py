@@ -78,7 +78,11 @@ def make_dataset(
         what = unit(wanted.items_per_paper)
         progress = Progress(rig.gateway, config.simulated, f"{what}s", len(slots), first)
         outlook = Outlook(
-            config.budget, config.limits.rollouts_in_flight, wanted.forecast_stop, progress.told
+            config.budget,
+            config.limits.rollouts_in_flight,
+            wanted.forecast_stop,
+            progress.told,
+            wanted.batch,
         )
         intake = Intake(slots, config.audit.repeat_max, wanted.accept, outlook)
         progress.outlook = lambda: outlook.phrase(intake)

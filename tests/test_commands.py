@@ -32,6 +32,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
+from metaopt.text import amount
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -590,6 +591,11 @@ def test_plot_of_a_run_without_decisions_says_so(
 def test_intervals_are_wilsons(passes: int, papers: int) -> None:
     known = binomtest(passes, papers).proportion_ci(method="wilson")
     assert wilson(passes, papers) == pytest.approx((known.low, known.high))
+
+
+def test_amounts_have_three_digits() -> None:
+    counts = [0, 999.4, 999.6, 1_234, 999_400, 999_600, 4_560_000]
+    assert [amount(n) for n in counts] == ["0", "999", "1 k", "1.23 k", "999 k", "1 M", "4.56 M"]
 
 
 def test_the_front_page_has_every_command(capsys: Capture) -> None:
