@@ -148,6 +148,14 @@ def test_readers_take_several_items_a_paper(
     corpus = json.loads(found.read_text("utf-8"))["inspection"]["corpus"]
     assert (corpus["papers"], corpus["rollouts"]) == (PAPERS, EACH * PAPERS)
     assert (corpus["kept"], corpus["items"]) == (len(papers), len(made))
+    ends = {number: [r for (_, n), r in rows(several).items() if n == number]
+            for number in range(1, EACH + 1)}  # fmt: skip
+    shares = {str(n): [sum(r[2] is not None for r in of), len(of)] for n, of in ends.items()}
+    assert corpus["by_number"] == shares
+    assert list(corpus["by_batch"]) == ["0"]
+    card = (out / "README.md").read_text("utf-8")
+    assert "| items of a paper | 3 tried at most, each told of the paper's earlier ones |" in card
+    assert "batches" not in card
     capsys.readouterr()
     figure = tmp_path / "bars.png"
     assert invoke(app, ["plot", str(several), "--figure", "bars", "--out", str(figure)]) == 0
@@ -563,7 +571,8 @@ def test_other_batches_than_those_recorded_are_refused(
 def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
     batched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A data set that is done doesn't read them, and says so of those that it can't."""
+    """A data set that is done doesn't read them, and says so of those that it can't; readers say
+    what was told of any."""
     out = tmp_path / "data"
     shutil.copytree(batched, out)
     (out / "learnings/batch-0001.json").write_text("{")
@@ -577,6 +586,12 @@ def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
         said = " ".join(capsys.readouterr().out.split())
         for line in ("1.json: ", "2.json: missing; items were made with it"):
             assert f"learnings {out}/learnings/batch-000{line}" in said
+        if command[0] == "inspect":
+            passed = [row[2] is not None for row in rows(out).values() if row[0]]
+            assert f"of some {sum(passed)} of {len(passed)} passed" in said
+    card = (tmp_path / "export/README.md").read_text("utf-8")
+    assert f"| batches | {BATCH} rollouts each, told what the batches before had taught |" in card
+    assert "| analyzer | sim-analyzer |" in card
     assert generate(out, *BATCHED) == 0
     said = capsys.readouterr().err
     assert "batch-0001.json: not JSON" in said

@@ -19,6 +19,7 @@ from inner_agent.checks import Key
 from inner_agent.errors import UserError
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from metaopt.config import RunConfig, read_config
+from metaopt.generate import PLAN
 
 
 class _Of(BaseModel):
@@ -39,6 +40,14 @@ class HarnessOf(_Of):
 
     commit: str
     tree: str
+
+
+class PlanOf(_Of):
+    """How many items of each paper were tried, at most, and how many rollouts at a time, with
+    learnings in between; of a data set without ``plan.json`` one, and no batches."""
+
+    items_per_paper: int = 1
+    batch: int | None = None
 
 
 class Line(_Of):
@@ -103,7 +112,8 @@ class DataSet:
     harness: HarnessOf
     papers: int
     made: Mapping[Key, str]
-    lost: Sequence[str] = ()
+    plan: PlanOf
+    lost: Sequence[str]
 
     @property
     def compared(self) -> str:
@@ -139,8 +149,9 @@ def open_dataset(folder: Path) -> DataSet:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
     made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
+    plan = _read(folder / PLAN, PlanOf) if (folder / PLAN).exists() else PlanOf()
     lost = generate.lost_learnings(folder)
-    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, lost)
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, plan, lost)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
