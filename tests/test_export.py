@@ -449,7 +449,7 @@ def real(data: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "more", "said"),
     [
-        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl"),
+        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl, though"),
         (lambda data: (data / "items.jsonl").unlink(), [], "not a data set"),
         (lambda data: (data / "run.db").write_text(""), [], "a run, not a data set"),
         (edited(lambda line: line.update(format=9)), [], "items.jsonl:3: format 9"),

@@ -555,7 +555,7 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
-        ([], [], "no item yet"),
+        ([], [], "set.jsonl: holds no item"),
         (["{"], [], "set.jsonl:1: an item is a JSON object"),
         ([GOOD, GOOD | {"rubric": WEIGHTLESS}], [], "set.jsonl:2: rubric[0].weight: must be a num"),
         ([GOOD | {"rubric": []}], [], "set.jsonl:1: rubric: "),
