@@ -20,11 +20,11 @@ from metaopt.statistics import wilson
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """The papers that are done, in so many ``rollouts``: how many ``passed``, of those how many
-    have an item (``kept``; the others' questions repeat), and how many items that is; how rollouts
-    (``reasons``) and rounds (``outcomes``) ended, the most frequent first; rollouts that passed of
-    those that are done, ``by_number`` (which of its paper's items it was to make) and ``by_batch``
-    (whose learnings it was told; 0: none); rounds of rollouts that passed and of those that didn't;
-    and what was spent.
+    have an item (``kept``; the others' questions repeat, or ``--accept`` was met before them), and
+    how many items that is; how rollouts (``reasons``) and rounds (``outcomes``) ended, the most
+    frequent first; rollouts that passed of those that are done, ``by_number`` (which of its paper's
+    items it was to make) and ``by_batch`` (whose learnings it was told; 0: none); rounds of
+    rollouts that passed and of those that didn't; and what was spent.
 
     ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
     there or names none.  ``lost``: files of learnings that items were made with and that can't be
