@@ -152,9 +152,9 @@ def test_what_passed_and_was_left_out_is_told(
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) <= 80
     flat = " ".join(told.split())
-    assert "1 more passed, but their questions repeat another's, or --accept was met" in flat
+    assert "1 rollout that passed: the question repeats, or there were enough" in flat
     assert f"{len(lines) - 1} passed, " in flat
-    assert "1 passed but left out" in flat
+    assert "1 passed and left out" in flat
 
 
 def test_planted_faults_are_counted(made: Path, tmp_path: Path) -> None:
