@@ -564,8 +564,61 @@ def test_other_batches_than_those_recorded_are_refused(
     note.write_text("{")
     assert "put it back as it was" in refused()
     note.unlink()
+    for path in (out / "papers").glob("*/traj*.json"):
+        path.write_text("[]")
+    assert "the next batch learns from it" in refused()
     shutil.rmtree(trajectory.parent.parent)
     assert "the next batch learns from it" in refused()
+
+
+def _results(out: Path, column: str, value: Any) -> None:
+    with sqlite3.connect(out / "results.db") as db:
+        db.execute(f"UPDATE results SET {column} = ?", (value,))
+
+
+HUGE = f'{{"paper": "", "passed": true, "accepted": true, "reason": "passed", "calls": {10**400}}}'
+GENERATE, INSPECT, EXPORT, BARS = "generate", "inspect", "export", "plot"
+
+
+@pytest.mark.parametrize(
+    ("damage", "commands", "said"),
+    [
+        (("harness.json", "[]"), (GENERATE, EXPORT), "harness.json: file: Input should be"),
+        (("harness.json", '{"tree": "1"}'), (GENERATE, EXPORT), "harness.json: commit: Field"),
+        (("trusted.json", "{"), (GENERATE,), "trusted.json: not JSON"),
+        (("plan.json", '{"batch": 4}'), (GENERATE,), "plan.json: items_per_paper: Field required"),
+        (("config.toml", "="), (GENERATE, EXPORT), "config.toml: not TOML"),
+        (("data", "{}"), (GENERATE, INSPECT), "isn't as metaopt wrote it (ValidationError)"),
+        (("data", HUGE), (GENERATE, INSPECT), "isn't as metaopt wrote it (ValidationError)"),
+        (("data", b"{}"), (GENERATE, INSPECT, EXPORT, BARS), "a result isn't as metaopt wrote it"),
+        (("told", 2**60), (INSPECT, EXPORT), "a result isn't as metaopt wrote it"),
+        (("item", "[1]"), (GENERATE,), "isn't as metaopt wrote it (ItemRefused)"),
+        (("timing", "{}"), (GENERATE,), "isn't as metaopt wrote it (KeyError)"),
+        (("at", 1e300), (EXPORT,), "when an item was made isn't as metaopt wrote it"),
+        (("items.jsonl", "{}\n"), (INSPECT, EXPORT, BARS), "items.jsonl:1: "),
+    ],
+)
+def test_damage_of_a_data_set_is_one_line(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: tuple[str, Any],
+    commands: Sequence[str], said: str,
+) -> None:  # fmt: skip
+    out, (what, value) = Path(shutil.copytree(several, tmp_path / "data")), damage
+    if (out / what).exists():
+        (out / what).write_text(value)
+    else:
+        _results(out, what, value)
+    more = {
+        EXPORT: ["--out", str(tmp_path / "x"), "--format", "jsonl", "--allow-unlicensed"],
+        BARS: ["--figure", "bars", "--out", str(tmp_path / "x.svg")],
+    }
+    for command in commands:
+        if command == GENERATE:
+            assert generate(out, *SEVERAL) == 2
+        else:
+            assert invoke(app, [command, str(out), *more.get(command, [])]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
 
 
 def test_learnings_that_were_lost_are_named_when_nothing_needs_them(

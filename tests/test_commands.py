@@ -32,7 +32,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
-from metaopt.text import amount
+from metaopt.text import amount, grid, render
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -603,6 +603,20 @@ def test_the_front_page_has_every_command(capsys: Capture) -> None:
     assert status == 0
     listed = set(re.findall(r"[a-z][a-z-]+", out))
     assert {str(c.name or c.callback.__name__) for c in app.registered_commands} <= listed  # type: ignore[union-attr]
+
+
+# Tables
+
+
+def test_a_table_loses_nothing_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    table = grid("harness", *[">95%"] * 4, "verdict")
+    table.add_row("a-long-name-of-a-harness", *["-10.5 to +29.5"] * 4, "can't tell")
+    head, _, *rows = render(table).splitlines()
+    assert head.split() == ["harness", *["95%"] * 4, "verdict"]
+    assert rows[0].count("-10.5 to +29.5") == 4
+    assert "".join(row.split()[0] for row in rows) == "a-long-name-of-a-harness"
+    assert [row.split()[-1] for row in rows] == ["can't", "tell"]
 
 
 # Estimate

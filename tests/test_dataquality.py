@@ -162,6 +162,42 @@ def test_a_copy_differs_in_nothing(
     assert "has the very items of" in capsys.readouterr().out
 
 
+def test_no_two_data_sets_have_one_name(sets: dict[str, Path], tmp_path: Path) -> None:
+    """Tables tell them apart by name; what isn't UTF-8 in one can't be written down."""
+    names = ["a/x/data", "b/x/data", "c/data", os.fsdecode(b"d/\xff")]
+    copies = [Path(shutil.copytree(sets[FIXES], tmp_path / name)) for name in names]
+    out, figures = tmp_path / "out", tmp_path / "figures.json"
+    for _ in range(2):  # the second time it is told what it was begun with
+        few = ["--sample", "2", "--attempts", "1", "--pairs", "0", "--json", str(figures)]
+        assert dataquality(out, *copies, *few) == 0
+    assert [one["name"] for one in told(out)["sets"]] == [
+        "a/x/data",
+        "b/x/data",
+        "c/data",
+        "\ufffd",
+    ]
+    assert figures.read_bytes() == (out / "dataquality.json").read_bytes()
+    assert invoke(app, ["inspect", str(copies[-1]), "--json", str(figures)]) == 0
+    assert json.loads(figures.read_text(encoding="utf-8"))["inspection"]["data"] == "?"
+
+
+def test_no_module_that_a_data_set_names_is_run(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set may be somebody else's: its task is known by name alone, its papers by path."""
+    copy, ran = Path(shutil.copytree(sets[FIXES], tmp_path / "copy")), tmp_path / "ran"
+    (copy / "task.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    config = (copy / "config.toml").read_text(encoding="utf-8")
+    named = config.replace('name = "rubric"', f'name = "{copy}/task.py"')
+    assert named != config
+    (copy / "config.toml").write_text(named, encoding="utf-8")
+    more = ["--set", "papers.path=synthetic:2:9", "--sample", "2", "--attempts", "1"]
+    assert dataquality(tmp_path / "out", copy, *more) == 0
+    assert dataquality(tmp_path / "final", copy, *more, "--items", "final") == 2
+    assert "task.py', where the config's is 'rubric'" in capsys.readouterr().err
+    assert not ran.exists()
+
+
 def test_one_method_drawn_twice_is_not_told_apart(sets: dict[str, Path], tmp_path: Path) -> None:
     """The same harness and papers with other draws: other items of the same worth."""
     again = generate(tmp_path / "again", FIXES, f"synthetic:{PAPERS}:0", "--set", "seed=1")
@@ -210,8 +246,10 @@ def test_what_it_will_use_is_foretold(
 
 
 def test_a_method_that_gave_nothing_is_told_beside_the_others(
-    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "120")
     out = tmp_path / "out"
     assert dataquality(out, sets[COT], sets[FIXES], "--set", "audit.llm=false") == 0
     said = capsys.readouterr().out
@@ -518,3 +556,31 @@ def test_another_measurement_keeps_its_folder(
     assert said in error
     assert error.count("\n") == 1
     assert rows(made) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (("quality.json", "{}"), "quality.json: can't be read"),
+        (("quality.json", '{"format": 1}'), "quality.json: what was begun isn't as metaopt wrote"),
+        (("config.toml", "\x00"), "config.toml: not TOML"),
+        (("items", "[]"), "an item's result isn't as metaopt wrote it"),
+        (("items", '{"weak": [2.5], "strong": [0.5]}'), "an item's result isn't as metaopt wrote"),
+        (("items", '{"weak": [], "strong": []}'), "an item's result isn't as metaopt wrote it"),
+        (("pairs", '{"said": [1, 2]}'), "a pair's result isn't as metaopt wrote it"),
+    ],
+)
+def test_a_damaged_measurement_is_one_line(
+    made: Path, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    damage: tuple[str, str], said: str,
+) -> None:  # fmt: skip
+    out, (what, text) = Path(shutil.copytree(made, tmp_path / "out")), damage
+    if (out / what).exists():
+        (out / what).write_text(text)
+    else:
+        with sqlite3.connect(out / "quality.db") as db:
+            db.execute(f"UPDATE {what} SET data = ?", (text,))
+    assert dataquality(out, *sets.values(), "--items", "final") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

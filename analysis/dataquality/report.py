@@ -25,9 +25,9 @@ NO_COMPARER = "quality isn't judged by pairs: the config has no models.comparer,
 def as_text(found: Quality) -> str:
     """The verdicts, then the tables, then what they mean."""
     lines = [SIMULATED] if found.simulated else []
-    lines.append(_what(found))
+    lines += fold(_what(found))
     if verdicts := [*_empty(found), *_verdicts(found)]:
-        lines += ["", *verdicts]
+        lines += ["", *("\n  ".join(fold(said, 2)) for said in verdicts)]
     for table in _tables(found):
         lines += ["", render(_grid(table))]
     return "\n".join([*lines, "", *(line for note in _notes(found) for line in fold(note))])
@@ -164,7 +164,7 @@ def _counts(one: Scored) -> Sequence[str]:
 
 
 def _differences(found: Sequence[Difference], letters: Mapping[str, str]) -> Table:
-    head = ("points", ">papers", ">weak [95%]", ">strong [95%]", ">gap [95%]", _p_head(found))
+    head = ("delta", ">papers", ">weak [95%]", ">strong [95%]", ">gap [95%]", _p_head(found))
     return Table(head, [
         (
             f"{letters[one.second]} - {letters[one.first]}",

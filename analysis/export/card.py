@@ -123,7 +123,7 @@ def summary(card: Card, out: Path) -> str:
         ("split", ", ".join(f"{w.part} {w.rows:,}" for w in card.written) + _why_so_few(card)),
         ("licences", ", ".join(f"{one_line(name) or 'none'} {n:,}"
                                for name, n in card.licences.most_common())),
-        *((("left out", _refused(why, papers))) for why, papers in card.left_out.items()),
+        *(("left out", _refused(why, papers)) for why, papers in card.left_out.items()),
         *(("learnings", line) for data in card.data for line in data.lost),
         ("card", str(out / "README.md")),
     ]  # fmt: skip
@@ -219,7 +219,7 @@ def _written(card: Card) -> str:
 
 def _contents(card: Card) -> list[str]:
     parts = [[w.part, f"{w.rows:,}", f"{w.files:,}"] for w in card.written]
-    columns = [[f"{name}", shown(kind)] for name, kind in card.form.columns.items()]
+    columns = [[name, shown(kind)] for name, kind in card.form.columns.items()]
     return [
         "## What is in it",
         as_table(Table(["part", ">items", ">files"], parts)),
@@ -289,7 +289,7 @@ python3 -m verl.trainer.main_ppo \\
 def _origin(card: Card) -> list[str]:
     lines = ["## Where it is from"]
     for number, data in enumerate(card.data):
-        days = sorted(day for day in data.made.values())
+        days = sorted(data.made.values())
         lines += [
             f"### Data set {number + 1}" if len(card.data) > 1 else "",
             as_table(Table(["what", "value"], _facts(data, card.items[number], days))),
@@ -350,10 +350,6 @@ def _rule(data: DataSet) -> str:
             f"{rule.weak_text}, and calls the item's suitability {' or '.join(config.task.accept)}"
         )
     return f"{config.task.rule}: {rule.weak_text}, {rule.strong_text}"
-
-
-def _either(words: Sequence[str]) -> str:
-    return " or ".join(words)
 
 
 def _models(data: DataSet) -> list[list[str]]:

@@ -217,8 +217,9 @@ def _aside(out: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    except OSError as e:
-        raise UserError(f"{out}: can't be written ({e.strerror}); give another --out") from None
+    except (OSError, UnicodeEncodeError) as e:  # pyarrow takes no name that isn't UTF-8
+        why = e.strerror if isinstance(e, OSError) else "its name isn't UTF-8"
+        raise UserError(f"{out}: can't be written ({why}); give another --out") from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.inspect.spread import Spread, spread
 from inner_agent import generate, strict_json
+from inner_agent.durable import as_written
 from inner_agent.errors import UserError
 from inner_agent.papers import MANIFEST
 from inner_agent.run_paper import PaperResult
@@ -19,11 +20,11 @@ from metaopt.statistics import wilson
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """The papers that are done, in so many ``rollouts``: how many ``passed``, of those how many
-    have an item (``kept``; the others' questions repeat), and how many items that is; how rollouts
-    (``reasons``) and rounds (``outcomes``) ended, the most frequent first; rollouts that passed of
-    those that are done, ``by_number`` (which of its paper's items it was to make) and ``by_batch``
-    (whose learnings it was told; 0: none); rounds of rollouts that passed and of those that didn't;
-    and what was spent.
+    have an item (``kept``; the others' questions repeat, or ``--accept`` was met before them), and
+    how many items that is; how rollouts (``reasons``) and rounds (``outcomes``) ended, the most
+    frequent first; rollouts that passed of those that are done, ``by_number`` (which of its paper's
+    items it was to make) and ``by_batch`` (whose learnings it was told; 0: none); rounds of
+    rollouts that passed and of those that didn't; and what was spent.
 
     ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
     there or names none.  ``lost``: files of learnings that items were made with and that can't be
@@ -88,7 +89,8 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
         for paper, number, told, data in db.execute(
             "SELECT paper, number, told, data FROM slots ORDER BY paper, number"
         ):
-            result = PaperResult.model_validate_json(data)
+            with as_written(folder / "results.db", "a result"):
+                result = PaperResult.model_validate_json(data)
             ids.append(str(paper))
             passed.update([ids[-1]] if result.passed else [])
             numbers.append((number, result.passed))
@@ -132,7 +134,7 @@ def _topics(folder: Path) -> dict[str, str]:
             text = manifest.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue  # the items may have been moved here without their papers
-        for line in filter(str.strip, text.splitlines()):
+        for line in filter(str.strip, text.split("\n")):
             try:
                 row = strict_json.loads(line)
             except strict_json.JSONRefused as e:

@@ -14,12 +14,13 @@ from analysis.inspect.overlap import LONG, Overlap
 from analysis.inspect.rules import Checked, metrics
 from analysis.inspect.spread import POINTS, Labels, Spread
 from inner_agent.tasks.verifiable import COMMON
-from metaopt.text import amount, dollars, grid, one_line, ordinal, render, several
+from metaopt.text import amount, dollars, fold, grid, one_line, ordinal, render, several
 
 SIMULATED = "SIMULATED: these items say nothing about real models"
 SHOWN = 6  # labels or topics in the report; the JSON has all
 TWINS = 3
 LOST = 400  # characters of a line on a file that is lost
+INDENT = 22  # columns left of a block's texts
 
 
 def as_json(found: Inspection, checked: Sequence[Checked]) -> str:
@@ -56,7 +57,12 @@ def failures(checked: Sequence[Checked]) -> str:
 
 
 def _block(title: str, pairs: Iterator[tuple[str, str]]) -> str:
-    return "\n".join([title, *(f"  {name:<20}{text}" for name, text in pairs)])
+    """A title, then names with their texts, which are folded beside them."""
+    lines, indent = [title], " " * INDENT
+    for name, text in pairs:
+        first, *more = fold(text, INDENT)
+        lines += [f"  {name}".ljust(INDENT) + first, *(indent + line for line in more)]
+    return "\n".join(lines)
 
 
 def _head(i: Inspection) -> str:

@@ -25,6 +25,7 @@ from metaopt.text import one_line
 SHOWN = 160  # characters of a question that a report may quote
 NO_CONCERN = ("none", "no")  # how a review begins that has nothing against a rubric
 LIMITS = Audit()  # a leak is one by the same measure in every data set
+MOST = 2**53  # rounds: so many a float can count
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -46,7 +47,7 @@ class Line(BaseModel):
     weak_avg: Share
     strong_avg: Share
     gap: Annotated[float, Field(ge=-1, le=1)]
-    rounds: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1, le=MOST)]
 
 
 @dataclass(frozen=True, slots=True)
