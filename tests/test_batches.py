@@ -642,7 +642,7 @@ def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
             assert f"learnings {out}/learnings/batch-000{line}" in said
         if command[0] == "inspect":
             passed = [row[2] is not None for row in rows(out).values() if row[0]]
-            assert f"of some {sum(passed)} of {len(passed)} passed" in said
+            assert f"with some {sum(passed)} of {len(passed)} passed" in said
     card = (tmp_path / "export/README.md").read_text("utf-8")
     assert f"| batches | {BATCH} rollouts each, told what the batches before had taught |" in card
     assert "| analyzer | sim-analyzer |" in card

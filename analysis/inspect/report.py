@@ -89,7 +89,7 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     if len(c.by_batch) > 1:
         (untold, first), later = c.by_batch[0], [v for n, v in c.by_batch.items() if n]
         told, rest = (sum(column) for column in zip(*later, strict=True))
-        yield "by learnings", f"told of none {untold} of {first}, of some {told} of {rest} passed"
+        yield "by learnings", f"without {untold} of {first}, with some {told} of {rest} passed"
     yield "rounds by end", _counts({_OUTCOMES.get(name, name): n for name, n in c.outcomes.items()})
     if c.rounds_passed:
         yield "rounds, passed", _spread(c.rounds_passed)
