@@ -545,8 +545,22 @@ def test_vectors_that_cant_be_had_are_one_line(
     monkeypatch.setattr(embeddings, "RETRIES", 0)
     server.embed = lambda text: [0.0, 0.0]
     refused("a vector of nothing")
+    server.embed = lambda text: [10**400, 1]
+    refused("int too large to convert to float")
     server.embed = of_words
     assert invoke(app, ["inspect", str(data), *given]) == 0  # a fault isn't kept
+
+
+@pytest.mark.parametrize("size", [1e300, 1e25, 1e-45, 1e-310])
+def test_how_long_vectors_are_changes_nothing(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, size: float
+) -> None:
+    server, given = embedder
+    server.embed = lambda text: [size * x for x in of_words(text)]
+    asked = ["Why heat?", "Why noise?", "Does heat make noise?"]
+    found = inspected(write(tmp_path / "set.jsonl", [item(text) for text in asked]), *given)
+    nearest = found["inspection"]["embedded"]["nearest"]
+    assert (nearest["least"], nearest["most"]) == pytest.approx((sqrt(0.5), sqrt(0.5)))
 
 
 # Rules, and what can't be inspected.
