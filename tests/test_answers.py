@@ -3,13 +3,10 @@
 import pytest
 
 from inner_agent.tasks.verifiable import ANSWER_CHARS
-from inner_agent.tasks.verifiable.answers import (
-    agreements,
-    final_answer,
-    same_expression,
-    same_number,
-    same_text,
-)
+from inner_agent.tasks.verifiable.answers import agreements, final_answer
+from inner_agent.tasks.verifiable.answers.expressions import same_expression
+from inner_agent.tasks.verifiable.answers.numbers import same_number
+from inner_agent.tasks.verifiable.answers.words import same_text
 
 
 @pytest.mark.parametrize(

@@ -1,167 +1,14 @@
-"""Final answers: where they stand in a text, and when two of them agree.
-
-Both sides were written by models, so nothing here evaluates text as code: an expression is read by
-Python's parser into a tree of which only arithmetic and a few functions are let through, within
-bounds that keep every comparison short.
-"""
+"""Answers as expressions: read by Python's parser into a tree of which only arithmetic and a few
+functions are let through, within bounds that keep every comparison short."""
 
 import ast
 import operator
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
-Agree = Callable[[str, str], bool]
-
-# Within a line: across lines a text of many empty ones would be read over and over.
-_MARK = re.compile(
-    r"^[ \t*_#>-]*(?:the )?(?:final )?answer\b[ \t*_]*(?:is|:|=)[ \t*_:]*(.*)$", re.I | re.M
-)
-_BOXED = re.compile(r"\\boxed\s*\{")
-_ENDS = " \t*_`.,;:!?$\"'"
-_HEAD = re.compile(rf"^(?:(?!\.\d)[{re.escape(_ENDS)}])+")
-_FACTORIAL = re.compile(r"\)$|(?<!\w)[a-z]$")
-
-
-def final_answer(text: str) -> str:
-    r"""The final answer of a text: what follows its last ``Answer:`` (on that line, or on the next
-    one), the content of its last ``\boxed{}``, or the whole of a text of one line; else ``""``."""
-    marks = list(_MARK.finditer(text))
-    if marks:
-        said = marks[-1][1].strip() or text[marks[-1].end() :].strip().partition("\n")[0]
-        return _unboxed(said) or _trimmed(said)
-    if boxed := _unboxed(text):
-        return boxed
-    whole = text.strip()
-    return "" if "\n" in whole else _trimmed(whole)
-
-
-def _trimmed(text: str) -> str:
-    """Without marks around it; the point of .5 and the sign of n! are none."""
-    said = _HEAD.sub("", text)
-    short = said.rstrip(_ENDS)
-    factorial = said[len(short) :].startswith("!") and _FACTORIAL.search(short[-2:])
-    return f"{short}!" if factorial else short
-
-
-def _unboxed(text: str) -> str:
-    """What the last box holds, braces matched; ``""`` without one that is closed."""
-    starts = [m.end() for m in _BOXED.finditer(text)]
-    if not starts:
-        return ""
-    depth = 1
-    for k in range(starts[-1], len(text)):
-        depth += {"{": 1, "}": -1}.get(text[k], 0)
-        if depth == 0:
-            return _trimmed(text[starts[-1] : k])
-    return ""
-
-
-def agreements(tolerance: float) -> dict[str, Agree]:
-    """``agree(given, wanted)`` by kind; ``tolerance`` is relative, for numbers."""
-    return {
-        "exact": same_text,
-        "numeric": lambda given, wanted: same_number(given, wanted, tolerance),
-        "symbolic": same_expression,
-    }
-
-
-# Text.
-
-# An a before a letter is a name: A, B and C of several choices, a + b, a b.
-_ARTICLE = re.compile(r"\b(?:(?:an|the)\s+(?=\w)|a\s+(?=[^\W\d_]{2}))")
-_WORD = re.compile(
-    r"-?\d[\d.,]*\d|-?\d|(?<![\w.])-?\.\d+|[^\W_]+|(?<=\))!|(?<=\b[a-z])!|[^\w\s.,;:!?'\"`$]"
-)
-_SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
-
-
-def _raised(text: str) -> str:
-    """With ``x²`` as ``x^2``, for it isn't ``x2``."""
-    return _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]), text)
-
-
-def same_text(given: str, wanted: str) -> bool:
-    """Equal but for case, articles, spaces and punctuation around words and numbers."""
-    return bool(plain(given)) and plain(given) == plain(wanted)
-
-
-def plain(text: str) -> str:
-    """A text as it is compared; ``""`` of nothing but punctuation.  An article that is all of it is
-    a letter: the A of several choices."""
-    folded = unicodedata.normalize("NFKC", _raised(text)).casefold().replace("−", "-")
-    words = _WORD.findall(_ARTICLE.sub(" ", folded)) or _WORD.findall(folded)
-    return " ".join(words)
-
-
-# Numbers.
-
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_NUMBER = re.compile(
-    r"^\s*[~≈=$€£]*\s*(?P<sign>[-+−]?)\s*(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?P<part>\.\d+)?"
-    r"(?:(?:\^|\*\*)\s*\{?(?P<raised>[-+−]?\d{1,3})\}?(?![\w.]))?"
-    r"(?:\s*(?:[eE]|(?:\*|×|x|·|\\times|\\cdot)\s*10\s*(?:\^|\*\*))\s*\{?(?P<power>[-+−]?\d{1,3})\}?)?"
-    r"(?:\s*/\s*(?P<under>\d+(?:\.\d+)?))?\s*(?P<unit>.*)$",
-    re.S,
-)
-_SPREAD = re.compile(r"^\(?(?:±|\+/-|\\pm)\s*\d+(?:\.\d+)?\)?")
-# After a number: a second one (1 or 2; 5 + 3; 12-15), which a unit's exponent (s^-1, m2) isn't.
-_MORE = re.compile(r"(?:^|[\s,;:.(\[+*/=<>~–—×·])[-−–]?\d|^[-−–^*+]|\b(?:or|not)\b", re.I)
-LONGEST = 40  # digits: more is no measured number
-
-
-def same_number(given: str, wanted: str, tolerance: float) -> bool:
-    """Numbers within ``tolerance`` of the wanted one, relative; units, if both have one, the same.
-
-    What is no number on both sides is compared as text.
-    """
-    left, right = _number(given), _number(wanted)
-    if left is None or right is None:
-        return left is None and right is None and same_text(given, wanted)
-    (value, unit), (target, target_unit) = left, right
-    if unit and target_unit and unit != target_unit:
-        value, target = _without_percent(value, unit), _without_percent(target, target_unit)
-        if "%" not in (unit, target_unit):
-            return False
-    return abs(value - target) <= Fraction(tolerance) * abs(target)
-
-
-def _without_percent(value: Fraction, unit: str) -> Fraction:
-    return value / 100 if unit == "%" else value
-
-
-def _number(text: str) -> tuple[Fraction, str] | None:
-    """Value and unit (in plain text, ``""`` for none); None of a text with a second number, which
-    would leave it to whoever compares which one was meant."""
-    said = _FRACTION.sub(r" \1/\2", _raised(text).replace("\\%", "%").replace("$", ""))
-    found = _NUMBER.match(said)
-    if not found or not (found["whole"] or found["part"]):
-        return None
-    digits = (found["whole"] or "0").replace(",", "") + (found["part"] or "")
-    under, rest = Fraction(found["under"] or 1), _SPREAD.sub("", found["unit"])
-    if len(digits) > LONGEST or len(found["under"] or "") > LONGEST or not under:
-        return None
-    value, raised = Fraction(digits), _whole(found["raised"] or "1")
-    if _MORE.search(rest) or (raised < 0 and not value):
-        return None
-    sign = -1 if found["sign"] in ("-", "−") and found["sign"] else 1
-    power = _whole(found["power"] or "0")
-    return sign * value**raised * Fraction(10) ** power / under, _unit(rest)
-
-
-def _whole(text: str) -> int:
-    return int(text.replace("−", "-"))
-
-
-def _unit(text: str) -> str:
-    unit = plain(text)
-    return "%" if unit in ("%", "percent", "per cent") else unit
-
-
-# Expressions.
+from .words import FRACTION, raised, same_text
 
 MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
 MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
@@ -217,14 +64,14 @@ def _read(text: str) -> tuple[Any, ...]:
 
 
 def _tree(text: str) -> ast.expr:
-    plain = _raised(text.strip())
+    plain = raised(text.strip())
     if len(plain) > MAX_CHARS or "#" in plain:  # what follows it, Python wouldn't read
         raise NoExpression
     head, equals, tail = plain.rpartition("=")
     if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*(\([A-Za-z, ]*\))?\s*", head):
         plain = tail
     for _ in range(4):  # one in another
-        plain = _ROOT.sub(r"sqrt(\1)", _FRACTION.sub(r"((\1)/(\2))", plain))
+        plain = _ROOT.sub(r"sqrt(\1)", FRACTION.sub(r"((\1)/(\2))", plain))
     for mark, by in _LATEX.items():
         plain = plain.replace(mark, by)
     plain = _BARE.sub(r"\1(\2)", plain.replace("\\", " ").strip(" .,;"))
