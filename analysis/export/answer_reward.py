@@ -1,7 +1,7 @@
 """A reward for reinforcement learning: 1 where the final answer is right, 0 where it isn't.
 
 This file, the folder ``answers`` and ``comparison.json`` beside it are all that is needed; where
-answers are compared as expressions, sympy too.  No model is asked.
+answers are compared as expressions, mpmath too.  No model is asked.
 
 TRL's GRPO: ``reward_funcs=answer_reward``.  verl: ``custom_reward_function.path`` is this file,
 ``.name`` is ``compute_score``.  Final answers are found and compared by the code that did it when
@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 
-class SympyMissing(ImportError):
-    """Answers are compared as expressions, and what reads those isn't installed."""
+class MpmathMissing(ImportError):
+    """Answers are compared as expressions, and what works them out isn't installed."""
 
 
 def answer_reward(
@@ -69,8 +69,8 @@ def given(text: str) -> str:
 @cache
 def _agree() -> Callable[[str, str], bool]:
     how = _comparison()["answer"]
-    if how == "symbolic" and importlib.util.find_spec("sympy") is None:
-        raise SympyMissing("final answers are compared as expressions here: pip install sympy")
+    if how == "symbolic" and importlib.util.find_spec("mpmath") is None:
+        raise MpmathMissing("final answers are compared as expressions here: pip install mpmath")
     agree: Callable[[str, str], bool] = _answers().agreements(_comparison()["tolerance"])[how]
     return agree
 

@@ -70,7 +70,7 @@ def _comparison(data: DataSet) -> dict[str, Any]:
 
 
 def _by_answer(settings: Mapping[str, Any]) -> Reward:
-    needs = ", and needs sympy" if settings["answer"] == "symbolic" else ""
+    needs = ", and needs mpmath" if settings["answer"] == "symbolic" else ""
     return Reward(
         "answer_reward",
         "The reward is 1 for a right final answer and 0 for any other: `answer_reward.py` compares"

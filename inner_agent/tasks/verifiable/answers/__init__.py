@@ -1,7 +1,7 @@
 """Final answers: where they stand in a text, and when two of them agree.
 
 Both sides were written by models, so nothing here evaluates text as code.  An export has this
-folder beside its reward function: it needs only Python, and sympy where answers are expressions.
+folder beside its reward function: it needs only Python, and mpmath where answers are expressions.
 """
 
 import re
@@ -20,7 +20,7 @@ _MARK = re.compile(
 _BOXED = re.compile(r"\\boxed\s*\{")
 _ENDS = " \t*_`.,;:!?$\"'"
 _HEAD = re.compile(rf"^(?:(?!\.\d)[{re.escape(_ENDS)}])+")
-_FACTORIAL = re.compile(r"\)$|(?<!\w)[a-z]$")
+_FACTORIAL = re.compile(r"[\d)]$|(?<!\w)[a-z]$")
 
 
 def final_answer(text: str) -> str:

@@ -1,175 +1,199 @@
-"""Answers as expressions: read by Python's parser into a tree of which only arithmetic and a few
-functions are let through, within bounds that keep every comparison short."""
+"""Answers as expressions: worked out at fixed points, in floating point of many digits.
 
-import ast
-import operator
+No expression is simplified, and none is built: what a computer algebra system does of itself with
+``log(log(…))`` or ``2^(1/999983)`` may take for ever.  Every step here is one operation on numbers
+of ``DIGITS`` digits; what couldn't be held is refused.
+"""
+
+import hashlib
 import re
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from .words import FRACTION, raised, same_text
+from .reading import Node, NoExpression, read
+from .words import plain
 
-MAX_CHARS, MAX_NODES, MAX_EXPONENT, MAX_DIGITS = 200, 60, 32, 15
-MAX_BITS = 4_096  # of a number on the way: 1e308 is short to write, and a power of it is endless
-_ENDLESS = re.compile(r"e[+-]\d{3}")  # 1e308, or 1e-308: no constant has such an exponent
-MAX_ROOT = 10**6  # x**0.123456 is a root of this order
-MAX_INSIDE, MAX_LOGS = 10**6, 1_000  # numbers in an exponential, and in one with a logarithm
-POINTS = 6  # at which two expressions are compared
-_LATEX = {
-    r"\cdot": "*", r"\times": "*", r"\div": "/", r"\pi": "pi", r"\left": "", r"\right": "",
-    r"\infty": "oo", r"\,": "", r"\!": "", r"\;": "", "π": "pi", "∞": "oo", "−": "-", "×": "*",
-    "·": "*", "÷": "/", "√": "sqrt", "^": "**", "$": "", "{": "(", "}": ")",
-}  # fmt: skip
-_ROOT = re.compile(r"\\sqrt\s*\{([^{}]*)\}")
-_NAMES = "sqrt|exp|log|ln|sin|cos|tan|abs"
-_BARE = re.compile(rf"\b({_NAMES})\s+(\w+)")  # log n
-# A product without a sign: 2x, 2 (x), )(, and a single letter before another or a function.
-_TIMES = re.compile(
-    r"(?<=\d)\s*(?=[A-Za-z(])(?![eE][-+]?\d)|(?<=\))\s*(?=[\w(])"
-    rf"|(?<=\b[A-Za-z])\s+(?=[A-Za-z]\b|\(|(?:{_NAMES})\()"
-    r"|(?<=\b[a-eg-z])(?=\()"  # n(n+1); f(x) is none
-)
-_OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.Pow: operator.pow,
-}  # fmt: skip
-FUNCTIONS = tuple(_NAMES.split("|"))
-CONSTANTS = ("pi", "oo")
-
-
-class NoExpression(ValueError):
-    """The text isn't an expression, or one that is too large to be compared."""
+DIGITS = (500, 1_000)  # worked with: what the first leaves open, the second settles
+AGREED = 300  # digits that agree; what is settled to fewer, or lost in a sum to so many, is refused
+MAX_NUMBER = 50  # characters of a number
+MAX_POWER = 10**8  # bits before the point of a power, or behind it
+MAX_ANGLE = 10**40
+POINTS = 8
+_CONSTANTS = {"pi": "pi", "e": "e", "oo": "inf"}
+_FUNCTIONS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "abs": "fabs"}
 
 
 def same_expression(given: str, wanted: str) -> bool:
     """Equal for every value of their symbols, tried at fixed points; ``x = …`` is its right side.
 
-    What is no expression on either side is compared as text.
+    What is no expression on either side is compared as text, where a single letter's case counts.
     """
-    try:
-        left, right = _read(given), _read(wanted)
-        return len(left) == len(right) and all(map(_equal, left, right))
-    except (NoExpression, ArithmeticError, TypeError, ValueError, RecursionError):  # sympy's too
-        return same_text(given, wanted)
-
-
-def _read(text: str) -> tuple[Any, ...]:
-    """The expressions of a text: one, or as many as a list or a tuple has."""
-    tree = _tree(text)
-    parts = tree.elts if isinstance(tree, ast.Tuple | ast.List) else [tree]
-    if not parts:
-        raise NoExpression
-    return tuple(_build(part) for part in parts)
-
-
-def _tree(text: str) -> ast.expr:
-    plain = raised(text.strip())
-    if len(plain) > MAX_CHARS or "#" in plain:  # what follows it, Python wouldn't read
-        raise NoExpression
-    head, equals, tail = plain.rpartition("=")
-    if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*(\([A-Za-z, ]*\))?\s*", head):
-        plain = tail
-    for _ in range(4):  # one in another
-        plain = _ROOT.sub(r"sqrt(\1)", FRACTION.sub(r"((\1)/(\2))", plain))
-    for mark, by in _LATEX.items():
-        plain = plain.replace(mark, by)
-    plain = _BARE.sub(r"\1(\2)", plain.replace("\\", " ").strip(" .,;"))
-    plain = _TIMES.sub("*", plain)
-    try:
-        tree = ast.parse(plain, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise NoExpression from None
-    if sum(1 for _ in ast.walk(tree)) > 2 * MAX_NODES:
-        raise NoExpression
-    return tree
-
-
-def _build(node: ast.expr, powers: int = 0) -> Any:
-    """A sympy expression, of numbers that can be held; ``powers`` as in ``_of``."""
-    built = _of(node, powers)
-    if any(max(abs(n.p), n.q).bit_length() > MAX_BITS for n in built.atoms(_sympy().Rational)):
-        raise NoExpression
-    return built
-
-
-def _of(node: ast.expr, powers: int) -> Any:
-    """``powers``: the exponentiations around this node, of which two nest."""
-    sympy = _sympy()
-    match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            if len(str(value)) > MAX_DIGITS or _ENDLESS.search(str(value)):
-                raise NoExpression
-            return sympy.Rational(str(value))
-        case ast.Name(id=name) if name in CONSTANTS:
-            return getattr(sympy, name)
-        case ast.Name(id=name) if len(name) <= 12 and name not in FUNCTIONS:
-            return sympy.Symbol(name, positive=True)
-        case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return -_build(inner, powers)
-        case ast.UnaryOp(op=ast.UAdd(), operand=inner):
-            return _build(inner, powers)
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _power(_build(left, powers + 1), _build(right, powers + 1), powers)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_build(left, powers), _build(right, powers))
-        case ast.Call(func=ast.Name(id="exp"), args=[inner], keywords=[]):
-            return _exp(_build(inner, powers + 2), powers)
-        case ast.Call(func=ast.Name(id=name), args=[inner], keywords=[]) if name in FUNCTIONS:
-            return getattr(sympy, {"ln": "log", "abs": "Abs"}.get(name, name))(
-                _build(inner, powers)
-            )
-    raise NoExpression
-
-
-def _power(base: Any, exponent: Any, powers: int) -> Any:
-    if powers > 1 or (exponent.is_number and abs(exponent.evalf(20)) > MAX_EXPONENT):
-        raise NoExpression
-    if any(n.q > MAX_ROOT for n in exponent.atoms(_sympy().Rational)):
-        raise NoExpression
-    return base**exponent
-
-
-def _exp(inner: Any, powers: int) -> Any:
-    """No power around an exponential nor inside one: its digits can't be held; and no large number
-    inside, least of all with a logarithm: exp(n*log(7)) is the integer 7**n at once."""
-    sympy = _sympy()
-    most = MAX_LOGS if inner.has(sympy.log) else MAX_INSIDE
-    if powers or any(abs(n.p) > most for n in inner.atoms(sympy.Rational)):
-        raise NoExpression
-    return sympy.exp(inner)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    """The same at fixed points, to 25 of 40 digits: a chance agreement at all is out of the
-    question, and no simplification can take for ever."""
-    sympy = _sympy()
-    if any(side.has(sympy.zoo, sympy.nan) for side in (left, right)):
-        return False
-    if left == right:
+    if given.strip() == wanted.strip() != "":
         return True
-    if sympy.oo in (left, right, -left, -right):
+    try:
+        return _alike(read(given), read(wanted))
+    except NoExpression:
+        left, right = plain(given, _folded), plain(wanted, _folded)
+        return left == right != ""
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[^\W\d_]{2,}", lambda m: m[0].casefold(), text)
+
+
+def _alike(left: Node, right: Node) -> bool:
+    """Lists of the same length, alike one by one (of sets, when sorted); bounds of the same order;
+    or equal expressions."""
+    left, right = _bare(left), _bare(right)
+    if "order" in (left.kind, right.kind):
+        same = (left.kind, left.text) == (right.kind, right.text)
+        return same and _alike(left.parts[0], right.parts[0])
+    if "group" not in (left.kind, right.kind):
+        return _equal(left, right)
+    if left.kind != right.kind or len(left.parts) != len(right.parts):
         return False
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    if _is_set(left) and _is_set(right):
+        return all(map(_alike, _sorted(left.parts), _sorted(right.parts)))
+    return _same_brackets(left, right) and all(map(_alike, left.parts, right.parts))
+
+
+def _bare(node: Node) -> Node:
+    """Without brackets that only group."""
+    while node.kind == "group" and len(node.parts) == 1 and node.text in ("()", "[]", "{}"):
+        node = node.parts[0]
+    return node
+
+
+def _is_set(node: Node) -> bool:
+    return node.text in ("{}", r"\{\}")
+
+
+def _sorted(parts: tuple[Node, ...]) -> list[Node]:
+    """Elements of a set by their value at the first point."""
+
+    def place(element: Node) -> tuple[Any, Any]:
+        value = _value(_bare(element), 0, DIGITS[1])
+        if value is None:
+            raise NoExpression
+        return value.real, value.imag
+
+    return sorted(parts, key=place)
+
+
+def _same_brackets(left: Node, right: Node) -> bool:
+    """The same, or of no meaning: (0, 1), [0, 1] and [0, 1) are three intervals; of more than two
+    elements (…) and […] are both a list, and one without brackets is either, or a set's."""
+    kinds = {left.text.replace("\\", ""), right.text.replace("\\", "")}
+    if kinds & {"(]", "[)"} or (len(left.parts) == 2 and "" not in kinds):
+        return len(kinds) == 1
+    return len(kinds - {""}) < 2 or "{}" not in kinds
+
+
+def _equal(left: Node, right: Node) -> bool:
+    """The same at all points where there is a value, and at one at least."""
     compared = 0
-    for n in range(POINTS if symbols else 1):
-        at = {s: sympy.Rational(7 * n + 3 * k + 5, 11 + 2 * n + k) for k, s in enumerate(symbols)}
-        # Put in while it is evaluated, never before: 2**(x*10**15) has no exact value to hold.
-        a, b = (side.evalf(40, subs=at) for side in (left, right))
-        if not (a.is_finite and b.is_finite):
-            if a.is_finite or b.is_finite:
-                return False
-            continue
-        scale = max(abs(a), abs(b), sympy.Float("1e-12"))
-        if abs(a - b) > scale * sympy.Float("1e-25"):
+    for n in range(POINTS if _has_symbol(left) or _has_symbol(right) else 1):
+        a, b = _settled(left, n), _settled(right, n)
+        if (a is None) != (b is None) or (a is not None and not _close(a, b)):
             return False
-        compared += 1
+        compared += a is not None
     return compared > 0
 
 
-@cache
-def _sympy() -> Any:
-    """Imported where it is needed: it takes half a second."""
-    import sympy  # type: ignore[import-untyped]
+def _close(a: Any, b: Any) -> bool:
+    most = max(abs(a), abs(b)) / 10**AGREED
+    return bool(a == b or abs(a - b) <= most < _numbers(DIGITS[1]).inf)
 
-    return sympy
+
+def _has_symbol(node: Node) -> bool:
+    symbol = node.kind == "name" and node.text not in _CONSTANTS
+    return symbol or any(map(_has_symbol, node.parts))
+
+
+def _settled(node: Node, n: int) -> Any:
+    """The value at point ``n``, None without one.
+
+    Where terms cancel, it has fewer digits than were worked with: with none left it is zero, and
+    with some but not enough nothing is said (``NoExpression``).
+    """
+    low, high = (_value(node, n, digits) for digits in DIGITS)
+    if low is None or high is None:
+        return None
+    if low == high or abs(low - high) <= abs(high) / 10**AGREED:
+        return high
+    if abs(high) < _numbers(DIGITS[1]).mpf(10) ** -DIGITS[0]:
+        return high * 0
+    raise NoExpression
+
+
+def _value(node: Node, n: int, digits: int) -> Any:
+    """At point ``n``; None where there is none, such as that of 1/0."""
+    try:
+        value = _worked_out(node, n, _numbers(digits))
+    except (ArithmeticError, ValueError):
+        return None
+    return None if value != value else value
+
+
+def _worked_out(node: Node, n: int, numbers: Any) -> Any:
+    """A number of mpmath's; raises ``NoExpression`` where it couldn't be held."""
+    node = _bare(node)
+    parts = [_worked_out(part, n, numbers) for part in node.parts]
+    match node.kind:
+        case "number":
+            return _number(node.text, numbers)
+        case "name":
+            constant = _CONSTANTS.get(node.text)
+            return +getattr(numbers, constant) if constant else _point(node.text, n, numbers)
+        case "neg":
+            return -parts[0]
+        case "call":
+            return _called(node.text, parts[0], numbers)
+        case "^":
+            _bounded(parts[0], parts[1], numbers)
+            return parts[0] ** parts[1]
+        case "*" | "/":
+            return parts[0] * parts[1] if node.kind == "*" else parts[0] / parts[1]
+        case "+" | "-":
+            small, large = sorted(map(abs, parts))
+            if small and small < large / 10**AGREED:
+                raise NoExpression  # 2^2000 - 1 would be 2^2000
+            return parts[0] + parts[1] if node.kind == "+" else parts[0] - parts[1]
+    raise NoExpression
+
+
+def _number(written: str, numbers: Any) -> Any:
+    if len(written) > MAX_NUMBER or re.search(r"^0\d|e[-+]?\d{4}", written, re.I):
+        raise NoExpression
+    return numbers.mpf(written)
+
+
+def _called(function: str, inner: Any, numbers: Any) -> Any:
+    if function in ("exp", "sinh", "cosh", "tanh"):
+        _bounded(numbers.e, inner, numbers)
+    if function in ("sin", "cos", "tan") and not abs(inner) < MAX_ANGLE:
+        raise NoExpression
+    return getattr(numbers, _FUNCTIONS.get(function, function))(inner)
+
+
+def _bounded(base: Any, exponent: Any, numbers: Any) -> None:
+    if base and not abs(exponent) * (abs(numbers.mag(base)) + 1) < MAX_POWER:
+        raise NoExpression
+
+
+def _point(symbol: str, n: int, numbers: Any) -> Any:
+    """Between 1/2 and 2, below and above 1 in turn; drawn from the name, so that no other symbol
+    has it and none can be named to have it."""
+    drawn = int.from_bytes(hashlib.sha256(f"{n} {symbol}".encode()).digest()[:6], "big")
+    share = numbers.mpf(drawn) / 2**48
+    return 1 + share if n % 2 else (1 + share) / 2
+
+
+@cache
+def _numbers(digits: int) -> Any:
+    """mpmath's, of so many digits; imported where it is needed."""
+    import mpmath  # type: ignore[import-untyped]
+
+    numbers = mpmath.mp.clone()
+    numbers.dps = digits
+    return numbers
