@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from analysis.inspect.rows import checked, lines
+from analysis.nothing import nothing_in
 from inner_agent import generate
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, find, open_record
@@ -66,7 +67,7 @@ def _of_dataset(folder: Path) -> Scores:
     found = lines(folder / "items.jsonl", whole=True)
     items = [checked(where, value)[0] for where, value in found]
     if not items:
-        raise UserError(f"{folder}: no item in items.jsonl yet; go on with metaopt generate")
+        raise UserError(nothing_in(folder))
     by_paper: dict[str, list[tuple[float, float]]] = {}
     for item in items:
         by_paper.setdefault(item.paper.id, []).append((item.weak_avg, item.strong_avg))

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,6 +228,8 @@ async def generate(job: Job) -> None:
             async with asyncio.TaskGroup() as group:
                 for _ in range(job.rig.config.limits.rollouts_in_flight):
                     group.create_task(_worker(job, start + size, known.text(), batch))
+        for line in lost_learnings(job.folder):  # nothing more is made, so nothing needs them
+            job.say(line)
     finally:
         job.tally.repeated = write_items(job)
 
@@ -381,8 +384,8 @@ def read_results(folder: Path) -> sqlite3.Connection:
     other types than were written."""
     db = read_database(folder / "results.db", *READABLE)
     old = db.execute("PRAGMA user_version").fetchone() == (READABLE[0],)
-    number = "1 AS number" if old else "number"
-    columns = f"paper, {number}, sha256, data, item, at"
+    later = "1 AS number, 0 AS told" if old else "number, told"
+    columns = f"paper, {later}, sha256, data, item, at"
     db.execute(f"CREATE TEMP VIEW slots AS SELECT {columns} FROM results")
     _refuse_odd_rows(db, "slots", folder / "results.db")
     return db
@@ -390,11 +393,22 @@ def read_results(folder: Path) -> sqlite3.Connection:
 
 def _refuse_odd_rows(db: sqlite3.Connection, table: str, path: Path) -> None:
     """SQLite takes any value in any column."""
-    kinds = "typeof(paper) || typeof(number) || typeof(sha256) || typeof(data) || typeof(at)"
-    odd = f"{kinds} <> 'textintegertexttextreal' OR typeof(item) NOT IN ('text', 'null')"
+    columns = ("paper", "number", "told", "sha256", "data", "at")
+    kinds = " || ".join(f"typeof({column})" for column in columns)
+    odd = (
+        f"{kinds} <> 'textintegerintegertexttextreal' OR typeof(item) NOT IN ('text', 'null')"
+        f" OR told NOT BETWEEN 0 AND (SELECT COUNT(*) FROM {table})"
+    )
     if db.execute(f"SELECT 1 FROM {table} WHERE {odd} LIMIT 1").fetchone():
         db.close()
         raise UserError(f"{path}: a result isn't as metaopt wrote it; restore it from a copy")
+
+
+def lost_learnings(folder: Path) -> list[str]:
+    """What items of a data set were told and isn't on record any more, a line a file."""
+    with closing(read_results(folder)) as db:
+        (batches,) = db.execute("SELECT COALESCE(MAX(told), 0) FROM slots").fetchone()
+    return learnings.lost(folder, batches)
 
 
 def _append(path: Path, line: str) -> None:

@@ -269,6 +269,7 @@ def _round(broker: Broker, r: Round) -> dict[str, Any]:
         outcome = _outcome(r, record, broker.evaluator)
     except ItemRefused:
         record, outcome = None, "invalid_item"
+    review = record.strong.review if record and record.strong else None
     return {
         "round": r.refinement_round,
         "question_type": broker.result.question_type,
@@ -280,6 +281,7 @@ def _round(broker: Broker, r: Round) -> dict[str, Any]:
         "feedback": r.quality_verifier_kimi_feedback,
         "weak": record.weak.scores if record and record.weak else None,
         "strong": record.strong.scores if record and record.strong else None,
+        **({"review": dict(review.said)} if review else {}),
     }
 
 

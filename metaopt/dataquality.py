@@ -220,7 +220,7 @@ def measure_quality(config: RunConfig, folder: Path, plan: Plan) -> Measured:
     """
     assert not config.short_circuit
     refuse_other_quality(folder, config, plan)
-    if any(_owed(folder, plan)):
+    if any(owed(folder, plan)):
         _run(config, folder, plan)
     with closing(QualityStore(folder / DATABASE, readonly=True)) as store:
         return Measured(folder, config, plan, store.tried(), store.compared())
@@ -298,7 +298,7 @@ def _named(sets: Sequence[_SetOf] | Sequence[DataSet]) -> str:
     return ", ".join(f"{s.name} (harness {s.tree[:12] or 'not known'})" for s in sets)
 
 
-def _owed(folder: Path, plan: Plan) -> tuple[list[Piece], list[Pair]]:
+def owed(folder: Path, plan: Plan) -> tuple[list[Piece], list[Pair]]:
     """What isn't recorded yet, in the order in which it is to be done."""
     path, pieces, pairs = folder / DATABASE, plan.pieces(), plan.questions()
     if not path.exists():
@@ -315,7 +315,7 @@ def _run(config: RunConfig, folder: Path, plan: Plan) -> None:
         freeze_inner(folder, config)
         calls = held.enter_context(closing(CallStore(folder / "calls.db")))
         store = held.enter_context(closing(QualityStore(folder / DATABASE)))
-        pieces, pairs = _owed(folder, plan)
+        pieces, pairs = owed(folder, plan)
         wanted = len(plan.pieces()) + len(plan.questions())
         first = wanted - len(pieces) - len(pairs)
         gateway = Gateway(config, calls)

@@ -31,7 +31,7 @@ from inner_agent.generate import (
 from inner_agent.intake import Intake, Slot, slots_of
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
-from inner_agent.tasks.choice import other_texts, trusted
+from inner_agent.tasks.choice import not_played, other_texts, trusted
 from inner_agent.told import PROMPTS
 from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
@@ -97,7 +97,11 @@ def make_dataset(
         what = unit(wanted.items_per_paper)
         progress = Progress(rig.gateway, config.simulated, f"{what}s", len(slots), first)
         outlook = Outlook(
-            config.budget, config.limits.rollouts_in_flight, wanted.forecast_stop, progress.told
+            config.budget,
+            config.limits.rollouts_in_flight,
+            wanted.forecast_stop,
+            progress.told,
+            wanted.batch,
         )
         intake = Intake(slots, config.audit.repeat_max, wanted.accept, outlook)
         progress.outlook = lambda: outlook.phrase(intake)
@@ -142,7 +146,7 @@ def summary(job: Job) -> str:
         *_by_number(tally),
         (f"{what}s by end", _counts(tally.reasons)),
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
-        *_refused(tally, what),
+        *_refused(tally, what, not_played(job.rig.config)),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
         ("items", _kept(job, what)),
@@ -158,11 +162,13 @@ def _tried(tally: Tally) -> str:
     return str(tally.done) + (f" of {tally.slots}" if tally.done < tally.slots else "")
 
 
-def _refused(tally: Tally, what: str) -> Iterator[tuple[str, str]]:
+def _refused(tally: Tally, what: str, hint: str) -> Iterator[tuple[str, str]]:
     """Why nothing could be evaluated: a harness that writes another task's items, as a rule."""
     if count := tally.refusals.total():
         why = tally.refusals.most_common(1)[0][0]
         yield "all refused", f"on {several(count, what)} no item could be evaluated; mostly: {why}"
+        if hint:
+            yield "", hint
 
 
 def _by_number(tally: Tally) -> Iterator[tuple[str, str]]:

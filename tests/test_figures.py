@@ -377,7 +377,7 @@ def test_files_that_cant_be_read_or_written_are_one_line(
     copy = shutil.copytree(runs["data"], tmp_path / "data")
     items = (copy / "items.jsonl").read_text(encoding="utf-8")
     bars = ["--figure", "bars"]
-    for text, message in (("", "no item in items.jsonl yet"), ("{}\n", ":1: format: Field")):
+    for text, message in (("", "no item in items.jsonl, though"), ("{}\n", ":1: format: Field")):
         (copy / "items.jsonl").write_text(text, encoding="utf-8")
         assert plot(runs, [str(copy)], tmp_path / "f.svg", *bars) == 2
         assert message in capsys.readouterr().err

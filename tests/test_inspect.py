@@ -139,6 +139,24 @@ def test_a_line_that_is_still_being_written_is_left_out(made: Path, tmp_path: Pa
     assert inspected(out)["figures"] == inspected(made)["figures"]
 
 
+def test_what_passed_and_was_left_out_is_told(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a question that repeats, or because enough were kept: which isn't recorded."""
+    monkeypatch.setenv("COLUMNS", "80")
+    out = tmp_path / "data"
+    shutil.copytree(made, out)
+    lines = (out / "items.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (out / "items.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
+    inspected(out)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    flat = " ".join(told.split())
+    assert "1 rollout that passed: the question repeats, or there were enough" in flat
+    assert f"{len(lines) - 1} passed, " in flat
+    assert "1 passed and left out" in flat
+
+
 def test_planted_faults_are_counted(made: Path, tmp_path: Path) -> None:
     """Beside the made items: a copy, a near-copy, a leak, bare figures, a penalty, no type."""
     rng = Random(1)
@@ -569,7 +587,7 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
-        ([], [], "no item yet"),
+        ([], [], "set.jsonl: holds no item"),
         (["{"], [], "set.jsonl:1: an item is a JSON object"),
         ([GOOD, GOOD | {"rubric": WEIGHTLESS}], [], "set.jsonl:2: rubric[0].weight: must be a num"),
         ([GOOD | {"rubric": []}], [], "set.jsonl:1: rubric: "),

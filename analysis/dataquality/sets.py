@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
+from analysis.nothing import none_passed, nothing_in
 from inner_agent import generate
 from inner_agent.broker import ResultFile
 from inner_agent.errors import UserError
@@ -20,8 +21,6 @@ from inner_agent.tasks.task import Task
 from metaopt.config import RunConfig, read_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
-from metaopt.measure import CACHE
-from metaopt.text import several
 
 
 @dataclass(slots=True)
@@ -70,21 +69,42 @@ class _Found:
     item: Item
 
 
-def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) -> list[DataSet]:
-    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only).
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """A data set whose method gave no item of the kind asked for on any of ``tried`` papers."""
 
-    Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
-    twice, for items of another task than the config's, and for simulated ones among others.
+    name: str
+    simulated: bool
+    tried: int
+    why: str
+
+
+def read_sets(
+    data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path
+) -> tuple[list[DataSet], list[Empty]]:
+    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only), those whose
+    method gave nothing apart; papers that are made are put into ``cache``.
+
+    Raises ``UserError`` for what is no data set, where none has an item of that kind, for one that
+    is named twice, for items of another task than the config's, and for simulated ones among
+    others.
     """
     places = [path.resolve() for path in data]
     if twice := [path for path in places if places.count(path) > 1]:
         raise UserError(f"{twice[0]}: given twice, but it is one data set; name it once")
-    library = Library(config, out / CACHE)
+    library = Library(config, cache)
     read = _accepted if kind == "accepted" else _final
     names = [os.fsencode(_name(path, data)).decode(errors="replace") for path in data]
     found = [read(path, name, library) for path, name in zip(data, names, strict=True)]
     refuse_mixed([(one.name, one.simulated) for one in found])
-    return found
+    sets = [one for one in found if isinstance(one, DataSet)]
+    empty = [one for one in found if isinstance(one, Empty)]
+    if not sets:
+        instead = "; --items final measures what was handed in, passed or not"
+        raise UserError(
+            f"{data[0]}: nothing to measure, for {empty[0].why}{instead * (kind == 'accepted')}"
+        )
+    return sets, empty
 
 
 def _name(path: Path, others: Sequence[Path]) -> str:
@@ -98,7 +118,7 @@ def _name(path: Path, others: Sequence[Path]) -> str:
     return next((name for name, *every in named if every.count(name) == 1), str(place))
 
 
-def _accepted(path: Path, name: str, library: Library) -> DataSet:
+def _accepted(path: Path, name: str, library: Library) -> DataSet | Empty:
     """The lines of ``items.jsonl``."""
     file, trees = items_file(path), set()
     found: list[_Found] = []
@@ -113,10 +133,9 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
         trees.add(_tree(value))
         found.append(_Found(line.paper.id, line.paper.sha256, item))
     if not found and path.is_dir():
-        raise UserError(
-            f"{file}: no item yet, of {several(_papers(path), 'paper')}; --items final measures"
-            " what was handed in, accepted or not"
-        )
+        if why := none_passed(path):
+            return _empty(path, name, library, why)
+        raise UserError(nothing_in(path))
     if not found:
         raise UserError(f"{file}: no item; leave it out")
     tree = trees.pop() if len(trees) == 1 else ""
@@ -137,7 +156,13 @@ def _tree(value: dict[str, Any]) -> str:
     return str(harness.get("tree", "")) if isinstance(harness, dict) else ""
 
 
-def _final(path: Path, name: str, library: Library) -> DataSet:
+def _empty(path: Path, name: str, library: Library, why: str) -> Empty:
+    config = read_config(path / "config.toml")
+    _refuse_other_task(str(path), library.task_of_set(config), library.task)
+    return Empty(name, config.simulated, _papers(path), why)
+
+
+def _final(path: Path, name: str, library: Library) -> DataSet | Empty:
     """What each paper's ``result.json`` names as its final item, accepted or not."""
     if not path.is_dir():
         raise UserError(f"{path}: --items final needs the folder that metaopt generate made")
@@ -153,6 +178,8 @@ def _final(path: Path, name: str, library: Library) -> DataSet:
             )
         )
     ]
+    if not found and (why := none_passed(path)) and any(path.glob("papers/*/result.json")):
+        return _empty(path, name, library, f"{why} or was handed in")
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
     tree = generate.read_json(path / "harness.json", HarnessOf).tree

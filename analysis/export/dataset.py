@@ -4,7 +4,7 @@ An item's attempts are read from its paper's folder when they are asked for, so 
 memory is one item and what solvers said of it, however large the data set is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from inner_agent.errors import UserError
 from inner_agent.generate import HarnessOf
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from metaopt.config import RunConfig, read_config
+from metaopt.generate import PLAN
 
 
 class _Of(BaseModel):
@@ -37,6 +38,14 @@ class PaperOf(_Of):
     title: str
     sha256: str
     licence: str
+
+
+class PlanOf(_Of):
+    """How many items of each paper were tried, at most, and how many rollouts at a time, with
+    learnings in between; of a data set without ``plan.json`` one, and no batches."""
+
+    items_per_paper: int = 1
+    batch: int | None = None
 
 
 class Line(_Of):
@@ -92,6 +101,7 @@ class DataSet:
     """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
     a paper, and which of its items.
 
+    ``lost``: files of learnings that items were made with and that can't be read, a line each.
     ``config`` may name a task module: it isn't loaded.
     """
 
@@ -100,6 +110,8 @@ class DataSet:
     harness: HarnessOf
     papers: int
     made: Mapping[Key, str]
+    plan: PlanOf
+    lost: Sequence[str]
 
     @property
     def compared(self) -> str:
@@ -136,7 +148,9 @@ def open_dataset(folder: Path) -> DataSet:
     with as_written(folder / "results.db", "when an item was made"):
         made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
-    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
+    plan = generate.read_json(folder / PLAN, PlanOf) if (folder / PLAN).exists() else PlanOf()
+    lost = generate.lost_learnings(folder)
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, plan, lost)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
