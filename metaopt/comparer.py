@@ -21,7 +21,7 @@ from inner_agent.prompts import block
 from inner_agent.roles import Ask, read_sheet, read_verdict, rubric_lines
 
 PROMPT = prompts.load("comparer", Path(__file__).parent / "prompts")
-_SIDES = re.compile(r"<(/?\s*item_[ab]\s*>)", re.IGNORECASE)
+_SIDES = re.compile(r"<(\s*/?\s*item_[ab]\b)", re.IGNORECASE)
 
 
 class Said(BaseModel):
