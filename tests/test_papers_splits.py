@@ -249,7 +249,8 @@ def test_overrides_paths_and_variables(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_run_resumes_under_its_own_config_only(tmp_path: Path) -> None:
     path = write_config(tmp_path)
-    frozen = freeze(load_config(path))
+    frozen = tmp_path / "frozen.toml"
+    frozen.write_text(freeze(load_config(path)), encoding="utf-8")
 
     def resume(*changes: str) -> RunConfig:
         config = load_config(path, changes)
