@@ -622,8 +622,9 @@ def test_damage_of_a_data_set_is_one_line(
 
 
 def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
-    batched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    batched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """A data set that is done doesn't read them, and says so of those that it can't; readers say
     what was told of any."""
     out = tmp_path / "data"

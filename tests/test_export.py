@@ -691,7 +691,13 @@ def test_the_reward_needs_what_it_says(
     data = retold(made, tmp_path / "data", name="verifiable", answer="symbolic")
     assert export(data, tmp_path / "out", "trl", "--test", "0") == 0
     card = (tmp_path / "out/README.md").read_text()
-    for said in ("answer_reward", "needs sympy", "verifiable", "as expressions", "1 of 3 attempts"):
+    for said in (
+        "answer_reward",
+        "needs mpmath",
+        "verifiable",
+        "as expressions",
+        "1 of 3 attempts",
+    ):
         assert said in card, said
     assert "judge.json" not in card
     reward = load_module(tmp_path / "out/answer_reward.py")
@@ -702,7 +708,7 @@ def test_the_reward_needs_what_it_says(
     assert (scores, told) == ([1.0, 0.0], {"answered": 0.5})
     without = load_module(tmp_path / "out/answer_reward.py")
     monkeypatch.setattr(without.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(without.SympyMissing, match="pip install sympy"):
+    with pytest.raises(without.MpmathMissing, match="pip install mpmath"):
         without.grade("2*x", "Answer: x + x")
 
 

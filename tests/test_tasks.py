@@ -26,7 +26,8 @@ from inner_agent.simulator.reading import read_paper
 from inner_agent.synthetic import generate_papers
 from inner_agent.tasks.choice import task_of
 from inner_agent.tasks.verifiable import verifier_messages
-from inner_agent.tasks.verifiable.answers import final_answer, same_text
+from inner_agent.tasks.verifiable.answers import final_answer
+from inner_agent.tasks.verifiable.answers.words import same_text
 from metaopt.cli import app, invoke
 from metaopt.config import Harness
 from metaopt.gate import GateRules, gate

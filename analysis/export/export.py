@@ -223,4 +223,5 @@ def _aside(out: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
