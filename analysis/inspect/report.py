@@ -102,7 +102,7 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
     for line in c.lost:
-        yield "learnings", one_line(line, LOST)
+        yield "lost", one_line(line, LOST)
     if not c.topics:
         yield "topics", "not known: no manifest of the papers that names any"
         return
