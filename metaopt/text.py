@@ -68,7 +68,7 @@ def ordinal(n: int) -> str:
 def amount(count: float) -> str:
     """A count of tokens or calls to three digits: 950, 12.3 k, 4.56 M."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= unit:
+        if count >= 0.9995 * unit:  # what rounds to a thousand is one of the next
             return f"{count / unit:.3g}{name}"
     return f"{count:.0f}"
 

@@ -1,15 +1,13 @@
 """Final answers: found in a text, compared, and nothing that a model writes is run or runs on."""
 
 import pytest
+from answer_pairs import EXACT, NUMERIC, SYMBOLIC
 
 from inner_agent.tasks.verifiable import ANSWER_CHARS
-from inner_agent.tasks.verifiable.answers import (
-    agreements,
-    final_answer,
-    same_expression,
-    same_number,
-    same_text,
-)
+from inner_agent.tasks.verifiable.answers import agreements, final_answer
+from inner_agent.tasks.verifiable.answers.expressions import same_expression
+from inner_agent.tasks.verifiable.answers.numbers import same_number
+from inner_agent.tasks.verifiable.answers.words import same_text
 
 
 @pytest.mark.parametrize(
@@ -26,6 +24,7 @@ from inner_agent.tasks.verifiable.answers import (
         (r"\boxed{never closed" + "\n.", ""),
         ("Answer: .5", ".5"),
         ("Answer: **n!**", "n!"),
+        ("Answer: 5!", "5!"),
         ("Answer: Yes!", "Yes"),
         ("", ""),
     ],
@@ -34,100 +33,30 @@ def test_where_the_final_answer_stands(text: str, answer: str) -> None:
     assert final_answer(text) == answer
 
 
-@pytest.mark.parametrize(
-    ("given", "wanted", "same"),
-    [
-        ("The Gradient, clipped", "gradient clipped", True),
-        ("gradient clipping", "gradient clipped", False),
-        ("A.", "A", True),
-        ("B", "A", False),
-        ("-3", "3", False),
-        (".5", "5", False),
-        ("A, B", "B", False),
-        ("a + b", "+ b", False),
-        ("A stack", "the stack", True),
-        ("n!", "n", False),
-        ("x²", "x2", False),
-        ("x²", "x^2", True),
-        ("O(n)", "O(n^2)", False),
-        ("", "", False),
-    ],
-)
+@pytest.mark.parametrize(("given", "wanted", "same"), EXACT)
 def test_text(given: str, wanted: str, same: bool) -> None:
     assert same_text(given, wanted) is same
+    assert same_text(wanted, given) is same
 
 
-@pytest.mark.parametrize(
-    ("given", "wanted", "same"),
-    [
-        ("1,200", "1200", True),
-        ("1200.5", "1200", True),  # within a thousandth
-        ("1202", "1200", False),
-        ("3/4", "0.75", True),
-        ("75%", "0.75", False),  # one of them has a unit: nobody knows what was meant
-        ("75 percent", "75%", True),
-        ("2.5e-3", "0.0025", True),
-        (r"2.5 \times 10^{-3}", "0.0025", True),
-        ("12 ms", "12 s", False),
-        ("12", "12 ms", True),
-        ("about twelve", "12", False),
-        ("12 or 13", "12", False),  # whoever names two has said neither
-        ("12, 13", "12", False),
-        ("12-15", "12", False),
-        ("5 (or 6)", "5", False),
-        ("5 + 3", "5", False),
-        ("1 1/2", "1", False),
-        ("1234,567", "1234", False),
-        ("12:30", "12", False),
-        ("10^6", "10", False),
-        ("10^6", "1,000,000", True),
-        ("2^{10}", "1024", True),
-        ("10⁻³", "0.001", True),
-        ("0^-1", "0", False),
-        (r"\frac{3}{4}", "0.75", True),
-        (r"3\frac{1}{2}", "3", False),
-        ("9.8 m/s^2", "9.8", True),
-        ("12.3 ± 0.4 ms", "12.3", True),
-        (".5", "0.5", True),
-        ("seven", "Seven", True),
-        ("1/0", "1", False),
-        ("9" * 5_000, "1", False),
-    ],
-)
+@pytest.mark.parametrize(("given", "wanted", "same"), NUMERIC)
 def test_numbers(given: str, wanted: str, same: bool) -> None:
+    """Within a thousandth."""
     assert same_number(given, wanted, 0.001) is same
 
 
-@pytest.mark.parametrize(
-    ("given", "wanted", "same"),
-    [
-        ("2x + 2", "2*(x+1)", True),
-        ("y = (a+b)^2", "a^2 + 2ab + b^2", False),  # ab is one symbol, as in a program
-        ("y = (a+b)^2", "a^2 + 2a*b + b^2", True),
-        (r"\frac{1}{\sqrt{2}}", r"\sqrt{2}/2", True),
-        (r"\frac{n \log n}{2}", "0.5 n*log(n)", True),
-        ("n*log(n)", "n*log(n+1)", False),
-        ("n(n+1)/2", "(n^2 + n)/2", True),
-        ("f(x)", "f*x", False),
-        ("exp(x)*exp(y)", "exp(x+y)", True),
-        ("2**0.5", "sqrt(2)", True),
-        ("1/3", "0.3333", False),
-        ("(1, 2)", "[1, 4/2]", True),
-        ("(1, 2)", "(2, 1)", False),
-        ("oo", r"\infty", True),
-        ("1/0", "2/0", False),
-        ("5 # or 6", "5", False),
-        ("n!", "n", False),
-        ("x²", "x*x", True),
-        ("not an expression at all", "Not an expression at all.", True),
-        ("__import__('os').system('true')", "0", False),
-        ("().__class__", "0", False),
-        ("[x for x in 'ab']", "0", False),
-        ("lambda: 0", "0", False),
-    ],
-)
+@pytest.mark.parametrize(("given", "wanted", "same"), SYMBOLIC)
 def test_expressions(given: str, wanted: str, same: bool) -> None:
     assert same_expression(given, wanted) is same
+    assert same_expression(wanted, given) is same
+
+
+@pytest.mark.parametrize("kind", ["exact", "numeric", "symbolic"])
+def test_an_answer_agrees_with_itself(kind: str) -> None:
+    agree = agreements(0.001)[kind]
+    for given, wanted, _ in (*EXACT, *NUMERIC, *SYMBOLIC):
+        assert agree(given, given) is (given != ""), given
+        assert agree(wanted, wanted) is (wanted != ""), wanted
 
 
 @pytest.mark.parametrize(
@@ -141,7 +70,10 @@ def test_expressions(given: str, wanted: str, same: bool) -> None:
         "exp(log(7)*10**9)", "exp(10**8*log(3)/2)", "exp(log(2)*9e307)", "sin(exp(9e307))",
         "sin(exp(x*9e307))", "exp(9e307*9e307)", "cos(exp(10**6))",
         "tan(log(abs((sqrt(1e-308))**(1e-308))))", "tan(log((10**-15)**(10**-32)))",
-        "(x**32)**32 * (x+1)**32", "tan(oo)", "log(0)", "0**0", "(0/0)**x", "x**(oo)",
+        "log(" * 11 + "x" + ")" * 11, "0.123^(1/999983)/sin(1e-99)", "1e99^x^x^x^x",
+        "9e999^9e999", "sin(e^(9e6))", "3 " + "a" * 250 + "{", "|" * 199, "{1," * 60,
+        "log" * 60 + "x", "(x**32)**32 * (x+1)**32", "tan(oo)", "log(0)", "0**0",
+        "(0/0)**x", "x**(oo)",
     ],
 )  # fmt: skip
 def test_no_expression_runs_on(endless: str) -> None:

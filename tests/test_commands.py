@@ -32,7 +32,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
-from metaopt.text import grid, render
+from metaopt.text import amount, grid, render
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -593,6 +593,11 @@ def test_intervals_are_wilsons(passes: int, papers: int) -> None:
     assert wilson(passes, papers) == pytest.approx((known.low, known.high))
 
 
+def test_amounts_have_three_digits() -> None:
+    counts = [0, 999.4, 999.6, 1_234, 999_400, 999_600, 4_560_000]
+    assert [amount(n) for n in counts] == ["0", "999", "1 k", "1.23 k", "999 k", "1 M", "4.56 M"]
+
+
 def test_the_front_page_has_every_command(capsys: Capture) -> None:
     status, out, _ = ask(capsys)
     assert status == 0
@@ -844,6 +849,10 @@ def test_doctor_takes_a_paper_through_with_the_models(
     status, rows = diagnose()
     assert status == 0, rows
     assert "p0: passed" in rows["one-paper"]
+    status, rows = diagnose("--set", "papers.split=''")
+    assert status == 1
+    assert "papers.split isn't set: metaopt run needs it" in rows["split"]
+    assert ": passed" in rows["one-paper"]  # a data set needs no split
     # This judge gives a full answer nothing, and this auditor finds nothing in anything.
     assert "treat 6 of 13 rightly; not answer 'full'" in rows["honeypots"]
 

@@ -449,7 +449,7 @@ def real(data: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "more", "said"),
     [
-        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl"),
+        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl, though"),
         (lambda data: (data / "items.jsonl").unlink(), [], "not a data set"),
         (lambda data: (data / "run.db").write_text(""), [], "a run, not a data set"),
         (edited(lambda line: line.update(format=9)), [], "items.jsonl:3: format 9"),
@@ -457,6 +457,8 @@ def real(data: Path) -> None:
         (edited(lambda line: line["rubric"][1].update(weight="+8")), [], "rubric[1].weight"),
         (edited(lambda line: line.pop("rubric")), [], "items.jsonl:3: not an item: rubric"),
         (edited(lambda line: line.pop("gap")), [], "items.jsonl:3: not an item: gap"),
+        (edited(lambda line: line.update(number=10**30)), [], "items.jsonl:3: not an item: number"),
+        (edited(lambda line: line.update(format="\x1b" * 9999)), [], "items.jsonl:3: format '"),
         (lambda data: (data / "items.jsonl").write_text("{]\n"), [], "items.jsonl:1: not an item"),
         (None, ["--format", "csv"], "--format csv: give one of jsonl"),
         (None, ["--completion", "weak"], "--completion weak: give one of reference, strong"),
@@ -482,6 +484,8 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+    assert len(error) < 3000
     assert list(mine.parent.glob("*out*")) == []
 
 
@@ -687,7 +691,13 @@ def test_the_reward_needs_what_it_says(
     data = retold(made, tmp_path / "data", name="verifiable", answer="symbolic")
     assert export(data, tmp_path / "out", "trl", "--test", "0") == 0
     card = (tmp_path / "out/README.md").read_text()
-    for said in ("answer_reward", "needs sympy", "verifiable", "as expressions", "1 of 3 attempts"):
+    for said in (
+        "answer_reward",
+        "needs mpmath",
+        "verifiable",
+        "as expressions",
+        "1 of 3 attempts",
+    ):
         assert said in card, said
     assert "judge.json" not in card
     reward = load_module(tmp_path / "out/answer_reward.py")
@@ -698,7 +708,7 @@ def test_the_reward_needs_what_it_says(
     assert (scores, told) == ([1.0, 0.0], {"answered": 0.5})
     without = load_module(tmp_path / "out/answer_reward.py")
     monkeypatch.setattr(without.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(without.SympyMissing, match="pip install sympy"):
+    with pytest.raises(without.MpmathMissing, match="pip install mpmath"):
         without.grade("2*x", "Answer: x + x")
 
 

@@ -1,7 +1,7 @@
 """A reward for reinforcement learning: 1 where the final answer is right, 0 where it isn't.
 
-This file, ``answers.py`` and ``comparison.json`` beside it are all that is needed; where answers
-are compared as expressions, sympy too.  No model is asked.
+This file, the folder ``answers`` and ``comparison.json`` beside it are all that is needed; where
+answers are compared as expressions, mpmath too.  No model is asked.
 
 TRL's GRPO: ``reward_funcs=answer_reward``.  verl: ``custom_reward_function.path`` is this file,
 ``.name`` is ``compute_score``.  Final answers are found and compared by the code that did it when
@@ -10,6 +10,7 @@ the data set was made.
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 
-class SympyMissing(ImportError):
-    """Answers are compared as expressions, and what reads those isn't installed."""
+class MpmathMissing(ImportError):
+    """Answers are compared as expressions, and what works them out isn't installed."""
 
 
 def answer_reward(
@@ -68,8 +69,8 @@ def given(text: str) -> str:
 @cache
 def _agree() -> Callable[[str, str], bool]:
     how = _comparison()["answer"]
-    if how == "symbolic" and importlib.util.find_spec("sympy") is None:
-        raise SympyMissing("final answers are compared as expressions here: pip install sympy")
+    if how == "symbolic" and importlib.util.find_spec("mpmath") is None:
+        raise MpmathMissing("final answers are compared as expressions here: pip install mpmath")
     agree: Callable[[str, str], bool] = _answers().agreements(_comparison()["tolerance"])[how]
     return agree
 
@@ -84,10 +85,11 @@ def _comparison() -> dict[str, Any]:
 @cache
 def _answers() -> ModuleType:
     """By its place: trainers load this file without its folder being on the path."""
-    path = Path(__file__).with_name("answers.py")
-    spec = importlib.util.spec_from_file_location("metaopt_answers", path)
+    path = Path(__file__).with_name("answers") / "__init__.py"
+    name = f"answers of {path.parent}".replace(".", "_")  # of two data sets, each has its own
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -16,7 +16,7 @@ from inner_agent.tasks.verifiable import ANSWER_CHARS, answers
 @dataclass(frozen=True, slots=True)
 class Reward:
     """A reward function: ``name`` is its own in TRL and its file's; ``says`` is for the card;
-    ``files`` are texts by name."""
+    ``files`` are texts by their path in the data set's folder."""
 
     name: str
     says: str
@@ -70,7 +70,7 @@ def _comparison(data: DataSet) -> dict[str, Any]:
 
 
 def _by_answer(settings: Mapping[str, Any]) -> Reward:
-    needs = ", and needs sympy" if settings["answer"] == "symbolic" else ""
+    needs = ", and needs mpmath" if settings["answer"] == "symbolic" else ""
     return Reward(
         "answer_reward",
         "The reward is 1 for a right final answer and 0 for any other: `answer_reward.py` compares"
@@ -78,10 +78,15 @@ def _by_answer(settings: Mapping[str, Any]) -> Reward:
         " for the line that it looks for.",
         {
             "answer_reward.py": Path(answer_reward.__file__).read_text(encoding="utf-8"),
-            "answers.py": Path(answers.__file__).read_text(encoding="utf-8"),
             "comparison.json": _json(settings),
+            **{f"answers/{p.name}": p.read_text("utf-8") for p in _modules()},
         },
     )
+
+
+def _modules() -> list[Path]:
+    """Of the package that compares final answers."""
+    return sorted(Path(answers.__file__).parent.glob("*.py"))
 
 
 def _by_rubric(data: DataSet) -> Reward:

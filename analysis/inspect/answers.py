@@ -8,7 +8,8 @@ from analysis import tasks
 from analysis.inspect.words import contained, numbers
 from inner_agent.items import Item
 from inner_agent.tasks.verifiable import COMMON
-from inner_agent.tasks.verifiable.answers import plain, same_number, same_text
+from inner_agent.tasks.verifiable.answers.numbers import same_number
+from inner_agent.tasks.verifiable.answers.words import plain, same_text
 from metaopt.text import one_line
 
 Kind = Literal["number", "expression", "words"]

@@ -22,7 +22,8 @@ from inner_agent.roles import Verdict
 from inner_agent.settings import Audit, InnerConfig
 from inner_agent.tasks import rubric
 from inner_agent.tasks.task import Asking, Attempt, Probe, Task
-from inner_agent.tasks.verifiable.answers import Agree, agreements, final_answer, same_text
+from inner_agent.tasks.verifiable.answers import Agree, agreements, final_answer
+from inner_agent.tasks.verifiable.answers.words import same_text
 
 HERE = Path(__file__).parent
 ANSWER_CHARS = 300  # of a final answer: what is longer can't be compared, only read
