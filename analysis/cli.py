@@ -287,6 +287,9 @@ def dataquality(
         typer.Option(min=0, help="Pairs to compare of every two data sets, at most; 100."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the papers and pairs that are drawn.")] = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Tell calls, tokens and cost; ask and write nothing.")
+    ] = False,
     json: JsonOption = None,
     plot: PlotOption = None,
     override: SetOption = None,
@@ -297,7 +300,7 @@ def dataquality(
 
     with told_how_to_go_on():
         settings = load_config(config, override or ())
-        asked = Asked(items, attempts, sample, pairs, seed)
+        asked = Asked(items, attempts, sample, pairs, seed, estimate)
         print(measure_data(data, settings, out, asked, json, plot))
 
 

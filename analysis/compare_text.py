@@ -27,9 +27,10 @@ def report(found: Comparison) -> str:
         *_verdicts(found),
         "",
         _rates(found),
-        "",
-        _costs(found),
     ]
+    if not all(pair.same_harness for pair in found.pairs):
+        lines += ["", _tests(found)]
+    lines += ["", _costs(found)]
     if len(found.arms) <= MODE_ARMS:
         lines += ["", _modes(found)]
     return "\n".join([*lines, "", *_notes(found)])
@@ -88,11 +89,7 @@ def _what_it_takes(found: Comparison, pair: Pair) -> str:
 
 
 def _rates(found: Comparison) -> str:
-    several = len(found.pairs) > 1
-    table = grid(
-        "harness", ">passed", ">rate", ">95%", ">difference", ">95%", ">more on", ">fewer on",
-        ">exact p", ">mid-p", *([">Holm"] if several else []), "verdict",
-    )  # fmt: skip
+    table = grid("harness", ">passed", ">rate", ">95%", ">difference", ">95%", "verdict")
     pairs, named = {pair.name: pair for pair in found.pairs}, labels(found.arms)
     for arm in found.arms:
         row = [
@@ -101,15 +98,28 @@ def _rates(found: Comparison) -> str:
         ]  # fmt: skip
         pair = pairs.get(arm.name)
         if pair and pair.same_harness:
-            row += [""] * (7 if several else 6) + ["the same harness"]
+            row += ["", "", "the same harness"]
         elif pair:
-            row += [
-                points(pair.change.difference),
-                f"{points(pair.change.low)} to {points(pair.change.high)}",
-                str(pair.more), str(pair.fewer), p_text(pair.p_exact), p_text(pair.p_mid),
-                *([p_text(pair.p_holm)] if several else []), pair.verdict,
-            ]  # fmt: skip
+            change = pair.change
+            between = f"{points(change.low)} to {points(change.high)}"
+            row += [points(change.difference), between, pair.verdict]
         table.add_row(*row)
+    return render(table)
+
+
+def _tests(found: Comparison) -> str:
+    """What the verdicts come from; in a table of its own, so that both fit a terminal."""
+    several, named = len(found.pairs) > 1, labels(found.arms)
+    table = grid(
+        f"against {named[found.arms[0].name]}", ">more on", ">fewer on", ">exact p", ">mid-p",
+        *([">Holm"] if several else []),
+    )  # fmt: skip
+    for pair in found.pairs:
+        if not pair.same_harness:
+            table.add_row(
+                named[pair.name], str(pair.more), str(pair.fewer), p_text(pair.p_exact),
+                p_text(pair.p_mid), *([p_text(pair.p_holm)] if several else []),
+            )  # fmt: skip
     return render(table)
 
 

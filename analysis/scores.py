@@ -5,14 +5,14 @@ scores lie within the criteria of acceptance, so what differs between harnesses 
 items there are, and how far apart the solvers are on them.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
+from analysis.inspect.rows import checked, lines
+from analysis.nothing import nothing_in
 from inner_agent import generate
 from inner_agent.errors import UserError
 from metaopt.record import RunRecord, find, open_record
@@ -64,32 +64,15 @@ def scores_of(folder: Path) -> list[Scores]:
 def _of_dataset(folder: Path) -> Scores:
     with closing(generate.read_results(folder)) as db:
         (rollouts,) = db.execute("SELECT COUNT(*) FROM slots").fetchone()
-    items = list(_items(folder / "items.jsonl"))
+    found = lines(folder / "items.jsonl", whole=True)
+    items = [checked(where, value)[0] for where, value in found]
     if not items:
-        raise UserError(f"{folder}: no item in items.jsonl yet; go on with metaopt generate")
+        raise UserError(nothing_in(folder))
     by_paper: dict[str, list[tuple[float, float]]] = {}
     for item in items:
-        by_paper.setdefault(str(item["paper"]["id"]), []).append(
-            (item["weak_avg"], item["strong_avg"])
-        )
-    simulated = any(item["simulated"] for item in items)
+        by_paper.setdefault(item.paper.id, []).append((item.weak_avg, item.strong_avg))
+    simulated = any(item.simulated for item in items)
     return _scores(folder.resolve().name, "", simulated, rollouts, by_paper)
-
-
-def _items(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a data set; one that is just being written isn't among them."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: can't be read ({e})") from None
-    whole, _, _ = text.rpartition("\n")
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            item = json.loads(line)
-            fmean((item["weak_avg"], item["strong_avg"]))
-            yield item
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}:{number}: not an item of metaopt generate") from None
 
 
 def _of_candidate(record: RunRecord, name: str) -> Scores:

@@ -19,9 +19,10 @@ def check_target(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file.  Raises ``UserError`` when it can't be written."""
+    """Write a file; of a folder's name that isn't UTF-8 the odd bytes become question marks, here
+    and below.  Raises ``UserError`` when it can't be written."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as e:
         raise UserError(f"{path}: can't be written ({e.strerror})") from None
 
@@ -29,7 +30,7 @@ def write_text(path: Path, text: str) -> None:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the same keys as CSV.  Raises ``UserError`` when it can't be written."""
     try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

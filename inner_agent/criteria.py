@@ -56,6 +56,13 @@ PROSE: dict[str, object] = {
 }
 
 
+def changed(criteria: Criteria) -> list[str]:
+    """The keys that aren't as where nothing is set; of a preset's own values the preset alone."""
+    own = Criteria.model_validate({"preset": criteria.preset})
+    keys = [key for key in Criteria.model_fields if getattr(criteria, key) != getattr(own, key)]
+    return ["preset"] * (criteria.preset != Criteria().preset) + keys
+
+
 def other_preset(criteria: Criteria) -> Criteria:
     """The published rule that isn't in force; its verdict is logged beside the one that is."""
     other = "prose" if criteria.preset == "deployed" else "deployed"

@@ -117,6 +117,18 @@ def read_database(path: Path | str, *versions: int) -> sqlite3.Connection:
         return _opened(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path, versions)
 
 
+@contextmanager
+def as_written(path: Path | str, what: str) -> Iterator[None]:
+    """Raise ``UserError`` where ``what`` is read from a file in the body, and isn't of the form in
+    which it was written: somebody changed it, or the disk lost some of it."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as e:
+        raise UserError(
+            f"{path}: {what} isn't as metaopt wrote it ({type(e).__name__}); restore it from a copy"
+        ) from None
+
+
 def _opened(uri: str, path: Path, versions: Sequence[int]) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True)
     try:

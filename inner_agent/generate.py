@@ -13,16 +13,19 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from inner_agent import learnings
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inner_agent import learnings, strict_json
 from inner_agent.checks import Key, Repeats
-from inner_agent.durable import open_database, read_database, write_files
+from inner_agent.durable import as_written, open_database, read_database, write_files
 from inner_agent.errors import UserError
 from inner_agent.intake import End, Intake, Kept, Slot
-from inner_agent.items import parse_item
+from inner_agent.items import first_error, parse_item
 from inner_agent.learnings import NOTHING, Ended, Learnings
 from inner_agent.papers import file_name, read_paper
 from inner_agent.patience import with_patience
@@ -58,6 +61,14 @@ class Origin:
     """The harness that makes the items: its folder, commit, and the id of its tree."""
 
     folder: Path
+    commit: str
+    tree: str
+
+
+class HarnessOf(BaseModel):
+    """The same as it is written down, in ``harness.json`` and with each item."""
+
+    model_config = ConfigDict(frozen=True)
     commit: str
     tree: str
 
@@ -107,10 +118,13 @@ class Results:
     """``results.db``: one row a slot, committed when ``put`` returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.  Raises ``UserError`` for another version's."""
+        """Open or make the file.  Raises ``UserError`` for another version's, and for rows that
+        aren't what was written, here and below."""
         self._db = open_database(
             path, SCHEMA, DATABASE_FORMAT, synchronous="NORMAL", upgrade=UPGRADE
         )
+        self._path = path
+        _refuse_odd_rows(self._db, "results", path)
 
     def get(self, slot: Slot) -> Row | None:
         """How this very slot (same paper id, same bytes) went, if it is done."""
@@ -121,8 +135,11 @@ class Results:
         ).fetchone()
         if row is None:
             return None
-        result, item = PaperResult.model_validate_json(row[0]), json.loads(row[2] or "null")
-        return Row(result, row[1], item, json.loads(row[3])["wall_s"])
+        with as_written(self._path, f"the result of {slot.paper.id!r}"):
+            result, item = PaperResult.model_validate_json(row[0]), json.loads(row[2] or "null")
+            if item is not None:
+                parse_item(item)
+            return Row(result, row[1], item, float(json.loads(row[3])["wall_s"]))
 
     def put(self, slot: Slot, rollout: Rollout, item: str | None, told: int = 0) -> None:
         """Record a rollout."""
@@ -211,6 +228,8 @@ async def generate(job: Job) -> None:
             async with asyncio.TaskGroup() as group:
                 for _ in range(job.rig.config.limits.rollouts_in_flight):
                     group.create_task(_worker(job, start + size, known.text(), batch))
+        for line in lost_learnings(job.folder):  # nothing more is made, so nothing needs them
+            job.say(line)
     finally:
         job.tally.repeated = write_items(job)
 
@@ -254,12 +273,13 @@ def _ended(job: Job, slot: Slot, so_far: Kept) -> Ended:
     path = slot_folder(job.folder, *slot.key) / "trajectory.json"
     try:
         trajectory = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+        result, rounds = trajectory["result"], trajectory["rounds"]
+    except (OSError, ValueError, TypeError, LookupError) as e:
         raise UserError(
             f"{path}: can't be read ({e}), and the next batch learns from it; put it back"
         ) from None
     repeats = slot.key in so_far.repeats.same
-    return Ended(slot.key, slot.paper.title, trajectory["result"], trajectory["rounds"], repeats)
+    return Ended(slot.key, slot.paper.title, result, rounds, repeats)
 
 
 async def _worker(job: Job, stop: int, known: str, batch: int) -> None:
@@ -359,13 +379,35 @@ def write_items(job: Job) -> int:
 
 def read_results(folder: Path) -> sqlite3.Connection:
     """``results.db`` of a data set, to read: a view ``slots`` of the table ``results``, in which
-    an older file's only items have the number 1 too.  Raises ``UserError``."""
+    an older file's only items have the number 1 too.  Raises ``UserError``, also for a row of
+    other types than were written."""
     db = read_database(folder / "results.db", *READABLE)
     old = db.execute("PRAGMA user_version").fetchone() == (READABLE[0],)
-    number = "1 AS number" if old else "number"
-    columns = f"paper, {number}, sha256, data, item, at"
+    later = "1 AS number, 0 AS told" if old else "number, told"
+    columns = f"paper, {later}, sha256, data, item, at"
     db.execute(f"CREATE TEMP VIEW slots AS SELECT {columns} FROM results")
+    _refuse_odd_rows(db, "slots", folder / "results.db")
     return db
+
+
+def _refuse_odd_rows(db: sqlite3.Connection, table: str, path: Path) -> None:
+    """SQLite takes any value in any column."""
+    columns = ("paper", "number", "told", "sha256", "data", "at")
+    kinds = " || ".join(f"typeof({column})" for column in columns)
+    odd = (
+        f"{kinds} <> 'textintegerintegertexttextreal' OR typeof(item) NOT IN ('text', 'null')"
+        f" OR told NOT BETWEEN 0 AND (SELECT COUNT(*) FROM {table})"
+    )
+    if db.execute(f"SELECT 1 FROM {table} WHERE {odd} LIMIT 1").fetchone():
+        db.close()
+        raise UserError(f"{path}: a result isn't as metaopt wrote it; restore it from a copy")
+
+
+def lost_learnings(folder: Path) -> list[str]:
+    """What items of a data set were told and isn't on record any more, a line a file."""
+    with closing(read_results(folder)) as db:
+        (batches,) = db.execute("SELECT COALESCE(MAX(told), 0) FROM slots").fetchone()
+    return learnings.lost(folder, batches)
 
 
 def _append(path: Path, line: str) -> None:
@@ -376,6 +418,21 @@ def _append(path: Path, line: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put indented JSON on disk, making folders as needed."""
     write_files({path: _indented(value)})
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_json(path: Path, kind: type[M]) -> M:
+    """What a file of a data set's folder says.  Raises ``UserError`` for one that can't be read."""
+    try:
+        return kind.model_validate(strict_json.loads(path.read_bytes()))
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror})") from None
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}; restore it from a copy") from None
+    except ValidationError as e:
+        raise UserError(f"{path}: {first_error(e, 'file')}; restore it from a copy") from None
 
 
 def _indented(value: Mapping[str, Any]) -> str:

@@ -136,10 +136,10 @@ class Intake:
         """Items beyond the front that passed."""
         return len(self._soon.passed) - len(self._kept.passed)
 
-    def owed(self, stop: int) -> bool:
-        """Is there anything to be begun from slot number ``stop`` on?"""
+    def owed(self, start: int) -> bool:
+        """Is there anything to be begun from slot number ``start`` on?"""
         done = self.full or self.stopped
-        return not done and any(slot.key not in self.ends for slot in self.slots[stop:])
+        return not done and any(slot.key not in self.ends for slot in self.slots[start:])
 
     def chosen(self) -> set[Key] | None:
         """The items that make the data set; ``None``: all, where no number is wanted.

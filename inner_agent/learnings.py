@@ -32,6 +32,7 @@ FORMAT = 1
 ROLE: Role = "analyzer"
 MOST_CHARS = 48_000  # of a digest: some 12,000 tokens
 FIELD_CHARS = (800, 400, 200, 100)  # of a field of a round: the first that makes the digest fit
+SAID = 3  # a judge's review has several fields: of each such a part of that
 
 Entry = Annotated[str, Field(min_length=1, max_length=600)]
 Entries = Annotated[list[Entry], Field(max_length=8)]
@@ -107,6 +108,29 @@ def recorded(folder: Path, batch: int, items: Sequence[Key]) -> Note | None:
     Raises ``UserError`` for a file that can't be read, and where the batch was of other ``items``.
     """
     path = path_of(folder, batch)
+    note = _read(path)
+    if note and [(place.paper, place.number) for place in note.items] != list(items):
+        raise UserError(
+            f"{path}: this batch was of other papers; give the same papers in the same order (new"
+            " ones at the end), or another --out"
+        )
+    return note
+
+
+def lost(folder: Path, batches: int) -> list[str]:
+    """Of the first so many batches, which later items were told of: a line for each whose learnings
+    aren't on record any more."""
+    found = []
+    for path in (path_of(folder, batch) for batch in range(1, batches + 1)):
+        try:
+            if _read(path) is None:
+                found.append(f"{path}: missing; items were made with it")
+        except UserError as e:
+            found.append(f"{e}; items were made with it")
+    return found
+
+
+def _read(path: Path) -> Note | None:
     try:
         note = Note.model_validate(strict_json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -119,11 +143,6 @@ def recorded(folder: Path, batch: int, items: Sequence[Key]) -> Note | None:
         raise UserError(f"{path}: {first_error(e, 'file')}; put it back as it was") from None
     if note.format != FORMAT:
         raise UserError(f"{path}: format {note.format}, this version of metaopt has {FORMAT}")
-    if [(place.paper, place.number) for place in note.items] != list(items):
-        raise UserError(
-            f"{path}: this batch was of other papers; give the same papers in the same order (new"
-            " ones at the end), or another --out"
-        )
     return note
 
 
@@ -196,6 +215,8 @@ def digest(ended: Sequence[Ended]) -> str:
 def _overview(ended: Sequence[Ended]) -> str:
     passed = [one for one in ended if one.result["passed"]]
     rounds = [round_ for one in ended for round_ in one.rounds]
+    reviews = [round_["review"] for round_ in rounds if round_.get("review")]
+    suited = _counts(one_line(review.get("suitability"), 20) for review in reviews)
     kinds = (one_line(one.rounds[-1].get("question_type", ""), 60) for one in passed if one.rounds)
     return "\n".join(
         [
@@ -205,6 +226,7 @@ def _overview(ended: Sequence[Ended]) -> str:
             f"How {len(rounds)} rounds ended: {_counts(r['outcome'] for r in rounds)}.",
             f"Found by the audit: {_counts(f for one in ended for f in one.result['findings'])}.",
             f"Question types of those that passed: {_counts(kinds)}.",
+            *([f"Suitability by the judge who read all attempts: {suited}."] if reviews else []),
         ]
     )
 
@@ -231,6 +253,8 @@ def _slot(one: Ended, limit: int) -> Iterator[str]:
             text = _rubric(round_[name]) if name == "rubric" else str(round_.get(name) or "")
             if text or round_.get(name) == []:
                 yield f"{name}:\n{_quote(_ends(text, limit))}"
+        if review := round_.get("review"):
+            yield f"review:\n{_quote(_review(review, limit // SAID))}"
 
 
 def _rubric(rubric: Any) -> str:
@@ -238,6 +262,14 @@ def _rubric(rubric: Any) -> str:
     return "\n".join(
         f"(weight {one_line(c.get('weight'), 20)}) {one_line(c.get('criterion', ''), 400)}"
         for c in criteria
+    )
+
+
+def _review(review: Mapping[str, Any], limit: int) -> str:
+    """What a judge said of all attempts, worded as in the report that the harness gets."""
+    return "\n".join(
+        f"  {one_line(name.replace('_', ' '), 40)}: {_ends(' '.join(str(said).split()), limit)}"
+        for name, said in review.items()
     )
 
 

@@ -234,7 +234,9 @@ class OpenAIEndpoint:
             return _Fault("failed", Unreachable(f"{where}: {why}"), why)
         if isinstance(e, json.JSONDecodeError):
             why = f"a reply that isn't JSON; is base_url right? ({why})"
-        if isinstance(e, openai.OpenAIError | ValueError | OSError):
+        # The client raises the last two for a number without end, and for lists within lists.
+        odd = ValueError | OSError | OverflowError | RecursionError
+        if isinstance(e, openai.OpenAIError | odd):
             return _Fault("failed", ProviderError(f"{where}: {why}"), why)
         return None
 

@@ -96,13 +96,15 @@ def _cut(text: str, limit: int) -> str:
 
 def _folder_rows(folder: Path) -> list[dict[str, Any]]:
     files = sorted(p for p in folder.iterdir() if p.suffix in (".txt", ".md") and p.is_file())
+    if odd := [p for p in files if p.name.encode(errors="ignore").decode() != p.name]:
+        raise UserError(f"{odd[0]}: its name isn't UTF-8; rename it")
     return [{"id": p.stem, "path": p} for p in files]
 
 
 def _manifest_rows(manifest: Path) -> list[dict[str, Any]]:
     rows = []
     text = _read_text(manifest)
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -112,7 +114,7 @@ def _manifest_rows(manifest: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             raise UserError(f"{manifest}:{number}: a row is a JSON object")
         for key in ("id", "file"):
-            if not isinstance(row.get(key), str) or not row[key]:
+            if not isinstance(row.get(key), str) or not row[key] or "\0" in row[key]:
                 raise UserError(f"{manifest}:{number}: needs {key!r}, a non-empty string")
         rows.append(row | {"path": manifest.parent / row["file"]})
     return rows

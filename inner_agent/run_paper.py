@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from inner_agent import sandbox
 from inner_agent.audit import Report, audit
@@ -33,6 +33,7 @@ Reason = Literal[
     "passed", "fresh_failed", "audit_failed", "not_accepted", "no_result",
     "crashed", "timed_out", "junk",
 ]  # fmt: skip
+Count = Annotated[int, Field(ge=0, le=2**53)]  # a float has it to the unit
 ENTRY = "harness.py"
 QUESTION_CHARS = 1_000  # of the accepted question, in its result
 TRIES = 10  # of a child that somebody kills
@@ -61,8 +62,8 @@ class PaperResult(BaseModel):
     passed: bool
     accepted: bool
     reason: Reason
-    rounds: int = 0
-    outcomes: dict[str, int] = {}
+    rounds: Count = 0
+    outcomes: dict[str, Count] = {}
     weak_avg: float | None = None
     strong_avg: float | None = None
     gap: float | None = None
@@ -70,9 +71,9 @@ class PaperResult(BaseModel):
     findings: tuple[str, ...] = ()
     question: str = ""
     review: dict[str, str] = {}
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    calls: Count = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
     usd: float = 0.0
     detail: str = ""
 
@@ -268,6 +269,7 @@ def _round(broker: Broker, r: Round) -> dict[str, Any]:
         outcome = _outcome(r, record, broker.evaluator)
     except ItemRefused:
         record, outcome = None, "invalid_item"
+    review = record.strong.review if record and record.strong else None
     return {
         "round": r.refinement_round,
         "question_type": broker.result.question_type,
@@ -279,6 +281,7 @@ def _round(broker: Broker, r: Round) -> dict[str, Any]:
         "feedback": r.quality_verifier_kimi_feedback,
         "weak": record.weak.scores if record and record.weak else None,
         "strong": record.strong.scores if record and record.strong else None,
+        **({"review": dict(review.said)} if review else {}),
     }
 
 

@@ -112,7 +112,10 @@ class Child:
 
 
 def choose_mode(config: InnerConfig) -> Mode:
-    """The jail for this config.  Raises ``UserError`` when real endpoints would run without one."""
+    """The jail for this config.  Raises ``UserError`` when real endpoints would run without one,
+    and where a process may use less than ``limits`` says: no harness would start."""
+    if _prlimit():
+        _refuse_low_limits(config.limits)
     wanted = config.sandbox.mode
     if wanted == "none":
         return "none"
@@ -126,6 +129,21 @@ def choose_mode(config: InnerConfig) -> Mode:
             " code unconfined"
         )
     return "none"
+
+
+def _refuse_low_limits(limits: Limits) -> None:
+    wanted = (
+        ("memory_mb", resource.RLIMIT_AS, limits.memory_mb * 2**20, "v"),
+        ("cpu_s", resource.RLIMIT_CPU, limits.cpu_s + 1, "t"),
+        ("file_mb", resource.RLIMIT_FSIZE, limits.file_mb * 2**20, "f"),
+    )
+    for name, number, least, flag in wanted:
+        hard = resource.getrlimit(number)[1]
+        if hard != resource.RLIM_INFINITY and hard < least:
+            raise UserError(
+                f"limits.{name} = {getattr(limits, name)}: this shell lets a process have less"
+                f" (ulimit -H{flag}); start from one without that limit, or set limits.{name} lower"
+            )
 
 
 @cache

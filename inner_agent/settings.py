@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from inner_agent.criteria import Criteria, Share
+from inner_agent.criteria import Criteria, Share, changed
 from inner_agent.errors import UserError
 from inner_agent.items import first_error
 from inner_agent.simulator.parameters import SimulatorParameters
@@ -270,6 +270,17 @@ class InnerConfig(Strict):
             raise ValueError(
                 f"task.strong_right_min = {wanted}, but models.strong.attempts is {attempts}:"
                 " nothing could pass"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _criteria_count(self) -> "InnerConfig":
+        """Thresholds that nothing goes by would be taken for the rule."""
+        if self.task.name == "verifiable" and (keys := changed(self.criteria)):
+            raise ValueError(
+                f"{', '.join(f'criteria.{key}' for key in keys)}: without effect in task"
+                " 'verifiable', where task.rule decides (by count: task.weak_right_max,"
+                " task.strong_right_min); set that instead"
             )
         return self
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from inner_agent.errors import UserError
 from metaopt.resources import shipped
+from metaopt.text import fold
 
 PREFIX = "classic:"
 _HEAD = re.compile(r"Changes: (.+)\nSource: (.+)\n")
@@ -50,12 +51,13 @@ def classic_diff(wanted: str) -> Path | None:
 
 def listing() -> str:
     """What ``metaopt classics`` prints."""
-    told = [
-        f"{PREFIX}{one.name}\n    {one.changes}\n    from: {one.source}\n"
-        f"    files: {', '.join(one.files)}"
-        for one in classics()
-    ]
-    return "\n\n".join([*told, _USE])
+    return "\n\n".join([*map(_told, classics()), _USE])
+
+
+def _told(one: Classic) -> str:
+    said = (one.changes, f"from: {one.source}", f"files: {', '.join(one.files)}")
+    lines = [f"    {line}" for text in said for line in fold(text, 4)]
+    return "\n".join([f"{PREFIX}{one.name}", *lines])
 
 
 def _read(path: Path) -> Classic:

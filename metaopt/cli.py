@@ -15,7 +15,9 @@ import typer
 
 from inner_agent.errors import UserError
 from metaopt.terminal import lasting_streams
+from metaopt.text import clean
 
+LONGEST = 2_000  # characters of a message
 PATH = """\
 Three steps:
   1. metaopt init DIR               a project of your own: config, harness repository, split
@@ -303,13 +305,19 @@ def told_how_to_go_on() -> Iterator[None]:
         raise typer.Exit(stop.status) from None
 
 
+def _on_one_line(error: UserError) -> str:
+    """Names and texts that it quotes may be a stranger's: nothing of them steers the terminal."""
+    text = clean(str(error)).replace("\n", " ")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Run the command line; bad input is one line on stderr and exit status 2."""
     try:
         with lasting_streams():
             status = commands(args=arguments, standalone_mode=False)  # typer.Exit's, or None
     except UserError as e:
-        print(f"metaopt: {e}", file=sys.stderr)
+        print(f"metaopt: {_on_one_line(e)}", file=sys.stderr)
         return 2
     except (sqlite3.Error, OSError) as e:
         print(f"metaopt: a file can't be used: {e}", file=sys.stderr)

@@ -174,15 +174,16 @@ def freeze(config: RunConfig, without: Collection[str] = ()) -> str:
 
 
 def refuse_other_config(
-    frozen: str, config: RunConfig, where: Path, without: Collection[str] = ()
+    frozen: Path, config: RunConfig, where: Path, without: Collection[str] = ()
 ) -> None:
-    """Raise ``UserError`` naming the keys in which a resumed run's config differs.
+    """Raise ``UserError`` naming the keys in which a resumed run's config differs from the one in
+    the file ``frozen``.
 
     The tables in ``without`` don't count, whatever an older version wrote there.
     """
     old, new = (
-        {k: v for k, v in _flat(_with_defaults(text)).items() if k.split(".")[0] not in without}
-        for text in (frozen, freeze(config))
+        {k: v for k, v in _flat(_with_defaults(data)).items() if k.split(".")[0] not in without}
+        for data in (read_toml(frozen), tomllib.loads(freeze(config)))
     )
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     bad = [k for k in changed if not any(re.fullmatch(p, k) for p in RESUMABLE)]
@@ -194,9 +195,8 @@ def refuse_other_config(
         )
 
 
-def _with_defaults(frozen: str) -> dict[str, Any]:
-    """A frozen config as data; what an older version had no key for has its default."""
-    data = tomllib.loads(frozen)
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """A frozen config's data; what an older version had no key for has its default."""
     try:
         return RunConfig.model_validate(data).model_dump(mode="json")
     except ValidationError:

@@ -22,7 +22,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from inner_agent.calls import CallStore, Usage
+from inner_agent.durable import as_written
 from inner_agent.errors import EndpointRefused, RequestRejected, UserError
 from inner_agent.evaluation import Evaluator, Phase
 from inner_agent.gateway import Gateway
@@ -82,6 +85,27 @@ class DataSet:
         for piece in self.pieces:
             found.setdefault(piece.paper.sha256, []).append(piece)
         return found
+
+
+class _SetOf(BaseModel):
+    """A data set as ``quality.json`` has it; ``items`` are (paper's id, item's sha256)."""
+
+    name: str
+    tree: str
+    items: list[tuple[str, str]]
+
+
+class _Begun(BaseModel):
+    """``quality.json``; ``sizes`` are how much was asked for, one time after the other: items by
+    data set, then pairs."""
+
+    metaopt: str
+    prompts: dict[str, str]
+    comparer: dict[str, Any] | None
+    kind: Kind
+    seed: int
+    sizes: list[list[int]]
+    sets: list[_SetOf]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +220,7 @@ def measure_quality(config: RunConfig, folder: Path, plan: Plan) -> Measured:
     """
     assert not config.short_circuit
     refuse_other_quality(folder, config, plan)
-    if any(_owed(folder, plan)):
+    if any(owed(folder, plan)):
         _run(config, folder, plan)
     with closing(QualityStore(folder / DATABASE, readonly=True)) as store:
         return Measured(folder, config, plan, store.tried(), store.compared())
@@ -204,26 +228,26 @@ def measure_quality(config: RunConfig, folder: Path, plan: Plan) -> Measured:
 
 def _keep(folder: Path, config: RunConfig, plan: Plan) -> None:
     """Write down what is measured, before anything of it is."""
-    old = _recorded(folder) or {"sizes": [], "comparer": None}
-    size = [*(len(data.pieces) for data in plan.sets), len(plan.pairs)]
-    sets = [
-        {"name": data.name, "tree": data.tree,
-         "items": [[piece.paper.id, piece.item.sha256] for piece in data.pieces]}
+    old = _recorded(folder)
+    size, sizes = [*(len(data.pieces) for data in plan.sets), len(plan.pairs)], steps_of(folder)
+    begun = _Begun(
+        metaopt=version("metaopt"),
+        prompts=_prompts(config),
+        comparer=_comparer(config) if plan.pairs else old and old.comparer,
+        kind=plan.kind,
+        seed=plan.seed,
+        sizes=sizes if size in sizes else [*sizes, size],
+        sets=_sets_of(plan),
+    )
+    write_json(folder / QUALITY, {"format": FORMAT, **begun.model_dump()})
+
+
+def _sets_of(plan: Plan) -> list[_SetOf]:
+    return [
+        _SetOf(name=data.name, tree=data.tree,
+               items=[(piece.paper.id, piece.item.sha256) for piece in data.pieces])
         for data in plan.sets
     ]  # fmt: skip
-    write_json(
-        folder / QUALITY,
-        {
-            "format": FORMAT,
-            "metaopt": version("metaopt"),
-            "prompts": _prompts(config),
-            "comparer": _comparer(config) if plan.pairs else old["comparer"],
-            "kind": plan.kind,
-            "seed": plan.seed,
-            "sizes": old["sizes"] if size in old["sizes"] else [*old["sizes"], size],
-            "sets": sets,
-        },
-    )
 
 
 def _prompts(config: RunConfig) -> dict[str, str]:
@@ -235,14 +259,17 @@ def _comparer(config: RunConfig) -> dict[str, Any] | None:
     return model.model_dump(mode="json") if model else None
 
 
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    return recorded(folder / QUALITY, FORMAT)
+def _recorded(folder: Path) -> _Begun | None:
+    path = folder / QUALITY
+    data = recorded(path, FORMAT)
+    with as_written(path, "what was begun"):
+        return None if data is None else _Begun.model_validate(data)
 
 
 def steps_of(folder: Path) -> list[list[int]]:
     """How much was asked for, one time after the other: items by data set, then pairs."""
-    sizes: list[list[int]] = (_recorded(folder) or {"sizes": []})["sizes"]
-    return sizes
+    old = _recorded(folder)
+    return old.sizes if old else []
 
 
 def refuse_other_quality(folder: Path, config: RunConfig, plan: Plan) -> None:
@@ -251,31 +278,27 @@ def refuse_other_quality(folder: Path, config: RunConfig, plan: Plan) -> None:
     old = _recorded(folder)
     if old is None:
         return
-    if (was := _named(old["sets"])) != (now := _named(_as_recorded(plan))):
+    if (was := _named(old.sets)) != (now := _named(plan.sets)):
         raise UserError(f"{folder}: begun with {was}, now {now}; give the same, or another --out")
-    for key, option, asked in (("kind", "--items", plan.kind), ("seed", "--seed", plan.seed)):
-        if old[key] != asked:
+    for begun, option, asked in ((old.kind, "--items", plan.kind), (old.seed, "--seed", plan.seed)):
+        if begun != asked:
             raise UserError(
-                f"{folder}: begun with {option} {old[key]}; give the same, or another --out"
+                f"{folder}: begun with {option} {begun}; give the same, or another --out"
             )
-    if old["prompts"] != _prompts(config):
+    if old.prompts != _prompts(config):
         raise UserError(
-            f"{folder}: begun with other prompts (metaopt {old['metaopt']}); give another --out"
+            f"{folder}: begun with other prompts (metaopt {old.metaopt}); give another --out"
         )
-    if plan.pairs and old["comparer"] not in (None, _comparer(config)):
+    if plan.pairs and old.comparer not in (None, _comparer(config)):
         raise UserError(f"{folder}: begun with another models.comparer; give another --out")
     refuse_other_inner(folder, config)
 
 
-def _as_recorded(plan: Plan) -> list[dict[str, Any]]:
-    return [{"name": data.name, "tree": data.tree} for data in plan.sets]
+def _named(sets: Sequence[_SetOf] | Sequence[DataSet]) -> str:
+    return ", ".join(f"{s.name} (harness {s.tree[:12] or 'not known'})" for s in sets)
 
 
-def _named(sets: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{s['name']} (harness {s['tree'][:12] or 'not known'})" for s in sets)
-
-
-def _owed(folder: Path, plan: Plan) -> tuple[list[Piece], list[Pair]]:
+def owed(folder: Path, plan: Plan) -> tuple[list[Piece], list[Pair]]:
     """What isn't recorded yet, in the order in which it is to be done."""
     path, pieces, pairs = folder / DATABASE, plan.pieces(), plan.questions()
     if not path.exists():
@@ -292,7 +315,7 @@ def _run(config: RunConfig, folder: Path, plan: Plan) -> None:
         freeze_inner(folder, config)
         calls = held.enter_context(closing(CallStore(folder / "calls.db")))
         store = held.enter_context(closing(QualityStore(folder / DATABASE)))
-        pieces, pairs = _owed(folder, plan)
+        pieces, pairs = owed(folder, plan)
         wanted = len(plan.pieces()) + len(plan.questions())
         first = wanted - len(pieces) - len(pairs)
         gateway = Gateway(config, calls)

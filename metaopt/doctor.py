@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from inner_agent.calls import CallStore, Usage
+from inner_agent.criteria import changed
 from inner_agent.errors import (
     BudgetExhausted,
     EndpointRefused,
@@ -36,6 +37,7 @@ from inner_agent.run_paper import PaperResult, Rig, run_paper
 from inner_agent.sandbox import INSTALL, bubblewrap_problem, choose_mode
 from inner_agent.settings import Endpoint, Limits, Model, Price, Role
 from inner_agent.simulator import Simulator
+from inner_agent.tasks.choice import not_played
 from metaopt.config import BUILTIN, Harness, RunConfig, load_config
 from metaopt.lab import papers_of
 from metaopt.policy import refuse_whole_screen
@@ -97,10 +99,9 @@ class Checkup:
             words += ["--set", text]
         return shlex.join(words)
 
-    @property
-    def healthy(self) -> bool:
-        """Does nothing fail?"""
-        return all(outcome != FAIL for _, outcome, _, _ in self.rows)
+    def all_right(self, but: str = "") -> bool:
+        """Does nothing fail, ``but`` aside?"""
+        return all(outcome != FAIL for what, outcome, _, _ in self.rows if what != but)
 
 
 def examine(path: Path, overrides: list[str], paper: bool) -> tuple[str, bool]:
@@ -120,9 +121,19 @@ def examine(path: Path, overrides: list[str], paper: bool) -> tuple[str, bool]:
     if config is not None:
         simulated = "; simulated: no result says anything about real models"
         checkup.add("config", OK, f"{path}{simulated if config.simulated else ''}")
+        _criteria(checkup, config)
         with tempfile.TemporaryDirectory(prefix="metaopt-doctor-") as folder:
             asyncio.run(_examine(checkup, config, Path(folder), paper))
-    return _report(checkup), checkup.healthy
+    return _report(checkup), checkup.all_right()
+
+
+def _criteria(checkup: Checkup, config: RunConfig) -> None:
+    keys = changed(config.criteria)
+    if keys and config.task.name == "learnable":
+        detail = (
+            f"{', '.join(keys)} set, but in task 'learnable' task.accept decides; what these say"
+        )
+        checkup.add("criteria", WARN, f"{detail} is only recorded beside")
 
 
 async def _examine(checkup: Checkup, config: RunConfig, folder: Path, paper: bool) -> None:
@@ -134,7 +145,7 @@ async def _examine(checkup: Checkup, config: RunConfig, folder: Path, paper: boo
     harness = _harness(checkup, config, folder)
     if not paper:
         checkup.add("one paper", SKIP, "not tried: --no-paper")
-    elif first is None or harness is None or not checkup.healthy:
+    elif first is None or harness is None or not checkup.all_right(but="split"):
         checkup.add("one paper", SKIP, "not tried: mend the rest first")
     else:
         await _one_paper(checkup, config, folder, first, harness)
@@ -276,7 +287,8 @@ def _usd(endpoint: Endpoint, model: Model, reply: Reply) -> float:
 
 
 def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
-    """Papers and split; the shortest training paper, if both are fine."""
+    """Papers and split; the shortest training paper, if both are fine.  Of all papers, where there
+    is no split: a run needs one, a data set doesn't."""
     papers = checkup.attempt(
         "papers", lambda _: checkup.set("papers.path", "FOLDER"), lambda: papers_of(config, folder)
     )
@@ -287,9 +299,11 @@ def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
     detail = f"{len(papers)} papers" + (f", {cut} cut to max_paper_tokens" if cut else "")
     checkup.add("papers", OK, detail)
     mend = _new_split(checkup, config, len(papers))
+    sizes = {text.paper.id: len(text.text) for text in texts}
     if not config.papers.split:
-        checkup.add("split", FAIL, "papers.split isn't set", mend)
-        return None
+        detail = "papers.split isn't set: metaopt run needs it, metaopt generate doesn't"
+        checkup.add("split", FAIL, detail, mend)
+        return min(papers.values(), key=lambda p: sizes[p.id])
     split = checkup.attempt(
         "split", lambda _: mend, lambda: read_split(Path(config.papers.split), papers)
     )
@@ -306,7 +320,6 @@ def _papers(checkup: Checkup, config: RunConfig, folder: Path) -> Paper | None:
         lambda _: checkup.set("search.thompson.screen", str(max(1, there // 5))),
         lambda: refuse_whole_screen(config.search, there),
     )
-    sizes = {text.paper.id: len(text.text) for text in texts}
     return min(split["train"], key=lambda p: sizes[p.id])
 
 
@@ -433,6 +446,8 @@ def _judged(checkup: Checkup, config: RunConfig, result: PaperResult) -> tuple[s
     reason = result.reason.replace("_", " ")
     if result.reason == "not_accepted" and result.detail:
         detail = f"{result.paper}: every item was refused, the last with: {result.detail}"
+        if hint := not_played(config):
+            return WARN, detail, f"edit {checkup.config_path}: {hint}"
         return WARN, detail, checkup.set("harness.patch", _patch_for(config))
     if result.reason in ("passed", "audit_failed", "not_accepted") and result.rounds:
         return OK, f"{result.paper}: {reason} (rounds: {result.rounds})", ""

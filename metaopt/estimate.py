@@ -124,7 +124,7 @@ def report(config: RunConfig) -> str:
         f" {work.paper_tokens:,.0f} tokens on average\n({CHARS_PER_TOKEN} characters each;"
         f" {work.cut} cut to max_paper_tokens)."
     )
-    parts = [head, _use_table(config, uses), _guess_table(), *_notes(config, uses)]
+    parts = [head, use_table(config, uses), _guess_table(), *_notes(config, uses)]
     return "\n\n".join(parts)
 
 
@@ -231,8 +231,8 @@ def _calls(config: RunConfig, g: Guess, rollouts: float, fresh: float) -> dict[R
         "quality_verifier": rollouts * rounds,
         # A call for each tool, and one that ends it.
         "main_agent": rollouts * (1 + rounds * (2 + g.evaluated * (1 + g.to_strong))),
-        "weak": weak_runs * _samples(config, "weak"),
-        "strong": strong_runs * _samples(config, "strong"),
+        "weak": weak_runs * samples_of(config, "weak"),
+        "strong": strong_runs * samples_of(config, "strong"),
         "judge": (weak_runs + strong_runs + probes) * judge,
         "auditor": audits * config.audit.llm,
         "analyzer": searching * min(g.steps, config.search.analyzer.max_steps),
@@ -286,12 +286,14 @@ def _attempts(config: RunConfig, g: Guess) -> tuple[float, float]:
     return g.weak_attempts * whole / 3, g.strong_attempts * whole / 3
 
 
-def _samples(config: RunConfig, role: Role) -> int:
+def samples_of(config: RunConfig, role: Role) -> int:
+    """Calls that a solver's attempt takes."""
     samples = config.models[role].samples
     return 1 if samples == 1 else samples + 1  # drafts, and the call that merges them
 
 
-def _use_table(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> str:
+def use_table(config: RunConfig, uses: Sequence[dict[Role, Use]]) -> str:
+    """What each role uses, and all of them: low, typical and high."""
     table = grid(
         "role",
         ">$/M\nin, out",

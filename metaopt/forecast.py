@@ -34,7 +34,8 @@ class Seen:
     """The papers so far: whether each is kept, how many more there are; items wanted in all.
 
     ``used`` has what each of them used, by name (``usd``, ``calls``, ``tokens``, ``seconds``);
-    ``caps`` the most that all papers may use of it.
+    ``caps`` the most that all papers may use of it.  The first ``unlike`` are none of the kind of
+    those to come: what they brought and used is there, and says nothing of the rest.
     """
 
     kept: Sequence[bool]
@@ -42,6 +43,7 @@ class Seen:
     wanted: int
     used: Mapping[str, Sequence[float]]
     caps: Mapping[str, float]
+    unlike: int = 0
 
     @property
     def papers(self) -> int:
@@ -56,7 +58,8 @@ class Seen:
     @property
     def posterior(self) -> tuple[float, float]:
         """Parameters of the Beta distribution of the chance that a paper is kept."""
-        return PRIOR + self.count, PRIOR + self.papers - self.count
+        alike = self.kept[self.unlike :]
+        return PRIOR + sum(alike), PRIOR + len(alike) - sum(alike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,9 @@ def _totals(
     seen: Seen, used: Sequence[float], rng: np.random.Generator, kept: Ints, others: Ints
 ) -> Floats:
     """Draws of what all papers use, where so many more are kept, and so many aren't."""
-    every, is_kept = np.asarray(used, float), np.asarray(seen.kept, bool)
-    total = np.full(DRAWS, every.sum())
+    total = np.full(DRAWS, np.sum(used))
+    every = np.asarray(used[seen.unlike :], float)
+    is_kept = np.asarray(seen.kept[seen.unlike :], bool)
     for group, more in ((every[is_kept], kept), (every[~is_kept], others)):
         known = group if len(group) >= GROUP else every
         n, spread = len(known), float(known.std(ddof=1))

@@ -5,23 +5,33 @@ harness made them), ``plan.json`` (several items a paper, batches), ``trusted.js
 trusted prompts and of the task), ``calls.db``, and ``cache/``, which can be deleted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
-from inner_agent.generate import Job, Origin, Results, Tally, generate, write_json
+from inner_agent.generate import (
+    HarnessOf,
+    Job,
+    Origin,
+    Results,
+    Tally,
+    generate,
+    read_json,
+    write_json,
+)
 from inner_agent.intake import Intake, Slot, slots_of
 from inner_agent.run_paper import Rig
 from inner_agent.sandbox import choose_mode
-from inner_agent.tasks.choice import other_texts, trusted
+from inner_agent.tasks.choice import not_played, other_texts, trusted
 from inner_agent.told import PROMPTS
 from metaopt.config import RunConfig
 from metaopt.harnesses import export_harness
@@ -52,6 +62,15 @@ class Wanted:
     batch: int | None = None
 
 
+class _Plan(BaseModel):
+    """``plan.json``; ``prompts`` are hashes by name."""
+
+    model_config = ConfigDict(strict=True)
+    items_per_paper: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)] | None
+    prompts: dict[str, str]
+
+
 def make_dataset(
     config: RunConfig, folder: Path, harness: str | None = None, wanted: Wanted | None = None
 ) -> str:
@@ -78,7 +97,11 @@ def make_dataset(
         what = unit(wanted.items_per_paper)
         progress = Progress(rig.gateway, config.simulated, f"{what}s", len(slots), first)
         outlook = Outlook(
-            config.budget, config.limits.rollouts_in_flight, wanted.forecast_stop, progress.told
+            config.budget,
+            config.limits.rollouts_in_flight,
+            wanted.forecast_stop,
+            progress.told,
+            wanted.batch,
         )
         intake = Intake(slots, config.audit.repeat_max, wanted.accept, outlook)
         progress.outlook = lambda: outlook.phrase(intake)
@@ -123,7 +146,7 @@ def summary(job: Job) -> str:
         *_by_number(tally),
         (f"{what}s by end", _counts(tally.reasons)),
         ("rounds by end", _counts(tally.outcomes, accepted="accepted in the loop")),
-        *_refused(tally, what),
+        *_refused(tally, what, not_played(job.rig.config)),
         ("spent", f"{amount(total.calls)} calls, {amount(total.tokens)} tokens,"
                   f" {dollars(total.usd)}"),
         ("items", _kept(job, what)),
@@ -139,11 +162,13 @@ def _tried(tally: Tally) -> str:
     return str(tally.done) + (f" of {tally.slots}" if tally.done < tally.slots else "")
 
 
-def _refused(tally: Tally, what: str) -> Iterator[tuple[str, str]]:
+def _refused(tally: Tally, what: str, hint: str) -> Iterator[tuple[str, str]]:
     """Why nothing could be evaluated: a harness that writes another task's items, as a rule."""
     if count := tally.refusals.total():
         why = tally.refusals.most_common(1)[0][0]
         yield "all refused", f"on {several(count, what)} no item could be evaluated; mostly: {why}"
+        if hint:
+            yield "", hint
 
 
 def _by_number(tally: Tally) -> Iterator[tuple[str, str]]:
@@ -173,7 +198,7 @@ def _freeze(folder: Path, origin: Origin, wanted: Wanted, config: RunConfig) -> 
     _refuse_other_texts(folder, config)
     plan = _plan(wanted)
     if plan != _refuse_other_plan(folder, wanted):
-        write_json(folder / PLAN, plan)
+        write_json(folder / PLAN, plan.model_dump())
     if not (folder / HARNESS).exists():
         write_json(folder / TRUSTED, trusted(config))
     write_json(folder / HARNESS, {"commit": origin.commit, "tree": origin.tree})  # it is begun
@@ -182,7 +207,7 @@ def _freeze(folder: Path, origin: Origin, wanted: Wanted, config: RunConfig) -> 
 def _refuse_other_harness(folder: Path, origin: Origin) -> None:
     path = folder / HARNESS
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))["tree"]
+        old = read_json(path, HarnessOf).tree
         if old != origin.tree:
             raise UserError(
                 f"{folder}: these items were made by another harness (tree {old[:12]}, now"
@@ -193,38 +218,38 @@ def _refuse_other_harness(folder: Path, origin: Origin) -> None:
 def _refuse_other_texts(folder: Path, config: RunConfig) -> None:
     path = folder / TRUSTED
     if path.exists() and (folder / HARNESS).exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        if names := other_texts(begun, config):
+        begun = read_json(path, RootModel[dict[str, str]])
+        if names := other_texts(begun.root, config):
             raise UserError(
                 f"{folder}: begun with another text of {names}; restore it, or give another --out"
             )
 
 
-def _plan(wanted: Wanted) -> dict[str, Any]:
+def _plan(wanted: Wanted) -> _Plan:
     """What items are told of each other depends on it."""
     told = prompts.hashes(PROMPTS)
-    return {"items_per_paper": wanted.items_per_paper, "batch": wanted.batch, "prompts": told}
+    return _Plan(items_per_paper=wanted.items_per_paper, batch=wanted.batch, prompts=told)
 
 
-def _refuse_other_plan(folder: Path, wanted: Wanted) -> dict[str, Any]:
+def _refuse_other_plan(folder: Path, wanted: Wanted) -> _Plan:
     """The plan that the folder was begun with.
 
     More items a paper only add to it; in other batches items would have been told other things.
     """
     path, begun = folder / PLAN, _plan(Wanted())
     if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = read_json(path, _Plan)
     if not (folder / HARNESS).exists():
         return begun
-    if (batch := begun["batch"]) != wanted.batch:
+    if (batch := begun.batch) != wanted.batch:
         said = f"with --batch {batch}" if batch else "without --batch"
         raise UserError(f"{folder}: begun {said}; go on so, or give another --out")
-    if wanted.items_per_paper < (least := begun["items_per_paper"]):
+    if wanted.items_per_paper < (least := begun.items_per_paper):
         raise UserError(
             f"{folder}: begun with --items-per-paper {least}; give that or more, or another --out"
         )
-    for name, text in _plan(wanted)["prompts"].items():
-        if begun["prompts"].get(name) != text:
+    for name, text in _plan(wanted).prompts.items():
+        if begun.prompts.get(name) != text:
             raise UserError(
                 f"{folder}: begun with another text of {PROMPTS.name}/{name}.md; restore it, or"
                 " give another --out"

@@ -157,7 +157,7 @@ def _check_whole(folder: Path) -> None:
 def _same_config_or_nothing_paid(folder: Path, frozen: Path, config: RunConfig) -> None:
     """Refuse another config, unless no reply was ever recorded: then the run begins anew."""
     try:
-        refuse_other_config(frozen.read_text(encoding="utf-8"), config, folder)
+        refuse_other_config(frozen, config, folder)
     except UserError:
         with closing(CallStore(folder / "calls.db", readonly=True)) as calls:
             if calls.usage_by_role():

@@ -14,25 +14,27 @@ NO_STOP = "--no-forecast-stop"
 
 @dataclass(slots=True)
 class Outlook:
-    """Foretells each time that the front of ``intake`` has moved, from ``FIRST`` papers on.
+    """Foretells each time that the front of ``intake`` has moved, from ``FIRST`` papers on that are
+    like those to come.
 
-    ``at_once`` rollouts run side by side.  ``tell`` is told the first forecast of this start.
-    With ``stops``, a forecast may say that going on is no use.
+    ``at_once`` rollouts run side by side, and are made ``batch`` at a time.  ``tell`` is told the
+    first forecast of this start.  With ``stops``, a forecast may say that going on is no use.
     """
 
     budget: Budget
     at_once: int
     stops: bool
     tell: Callable[[str], None]
+    batch: int | None = None
     latest: Forecast | None = None
 
     def __call__(self, intake: Intake) -> str:
         """Why nothing more is to be begun, or ``""``."""
-        left = len(intake.slots) - len(intake.front)
-        if len(intake.front) < FIRST or not left:
+        now = seen(intake, self.budget, self.batch)
+        if now.papers - now.unlike < FIRST or not now.left:
             return ""
         first = self.latest is None
-        self.latest = forecast(seen(intake, self.budget))
+        self.latest = forecast(now)
         what = _unit(intake)
         if first:
             self.tell(f"forecast after {len(intake.front)} {what}s, 80% intervals:"
@@ -59,7 +61,7 @@ class Outlook:
         )
 
 
-def seen(intake: Intake, budget: Budget) -> Seen:
+def seen(intake: Intake, budget: Budget, batch: int | None = None) -> Seen:
     """What a forecast goes by: the front alone."""
     assert intake.accept is not None
     front = intake.front
@@ -71,7 +73,17 @@ def seen(intake: Intake, budget: Budget) -> Seen:
     }
     caps = {name: cap for name in CAPS if (cap := getattr(budget, name)) is not None}
     left = len(intake.slots) - len(front)
-    return Seen(intake.kept_of_front, left, intake.accept, used, caps)
+    unlike = _unlike(intake, batch or 0)
+    return Seen(intake.kept_of_front, left, intake.accept, used, caps, unlike)
+
+
+def _unlike(intake: Intake, batch: int) -> int:
+    """How many slots at the beginning aren't like those to come: a first batch, whose challenger
+    was told nothing, and where later items of papers are left alone, the first ones, once there
+    are enough of the others."""
+    untold = batch if batch < len(intake.slots) else 0
+    firsts = sum(slot.number == 1 for slot in intake.slots)
+    return max(untold, firsts) if len(intake.front) >= firsts + FIRST else untold
 
 
 def hopeless(what: Forecast, budget: Budget, tries: str = "paper") -> str:

@@ -7,15 +7,16 @@ behind ``calls.db`` after a power cut, never ahead: what is missing is replayed 
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from inner_agent.durable import open_database, read_database
+from inner_agent.durable import as_written, open_database, read_database
 from inner_agent.evaluation import Phase
 from metaopt.comparer import Said
 
 FORMAT = 1
+Fraction = Annotated[float, Field(ge=0, le=1)]
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
   key TEXT PRIMARY KEY,        -- of paper and item
@@ -39,11 +40,17 @@ class Tried(BaseModel):
     audit found.  ``problem`` says why there are no scores."""
 
     model_config = ConfigDict(frozen=True)
-    weak: tuple[float, ...] = ()
-    strong: tuple[float, ...] = ()
+    weak: tuple[Fraction, ...] = ()
+    strong: tuple[Fraction, ...] = ()
     accepted: bool = False
     findings: tuple[str, ...] = ()
     problem: str = ""
+
+    @model_validator(mode="after")
+    def _scored_or_not(self) -> Self:
+        if not (self.problem or (self.weak and self.strong)):
+            raise ValueError("neither scores nor a problem")
+        return self
 
 
 class Compared(BaseModel):
@@ -65,6 +72,7 @@ class QualityStore:
             if readonly
             else open_database(path, SCHEMA, FORMAT, synchronous="NORMAL")
         )
+        self._path = path
 
     def put_tried(self, key: str, paper: str, found: Tried, phases: tuple[Phase, ...]) -> None:
         """Record an item; ``phases`` are what its scores come from."""
@@ -85,14 +93,17 @@ class QualityStore:
         return items, set(self._db.execute("SELECT one, other FROM pairs"))
 
     def tried(self) -> dict[str, Tried]:
-        """All items that are done."""
+        """All items that are done.  Raises ``UserError``, as below, for one that isn't what was
+        written."""
         rows = self._db.execute("SELECT key, data FROM items")
-        return {key: Tried.model_validate_json(data) for key, data in rows}
+        with as_written(self._path, "an item's result"):
+            return {key: Tried.model_validate_json(data) for key, data in rows}
 
     def compared(self) -> dict[tuple[str, str], Compared]:
         """All pairs that are done."""
         rows = self._db.execute("SELECT one, other, data FROM pairs")
-        return {(one, other): Compared.model_validate_json(data) for one, other, data in rows}
+        with as_written(self._path, "a pair's result"):
+            return {(one, other): Compared.model_validate_json(data) for one, other, data in rows}
 
     def close(self) -> None:
         """Close the file."""

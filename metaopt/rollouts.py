@@ -132,8 +132,7 @@ def refuse_other_inner(folder: Path, config: RunConfig) -> None:
     """Raise ``UserError`` when the folder was begun with another config for its rollouts."""
     path = folder / "config.toml"
     if path.exists():
-        text = path.read_text(encoding="utf-8")
-        refuse_other_config(text, _without_split(config), folder, OUTER)
+        refuse_other_config(path, _without_split(config), folder, OUTER)
 
 
 def _without_split(config: RunConfig) -> RunConfig:

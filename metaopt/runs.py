@@ -61,7 +61,10 @@ def list_runs(folder: Path) -> list[Row]:
     Raises ``UserError`` when there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; metaopt run makes a run, below populations/")
+        raise UserError(
+            f"{folder}: no such folder; name the one that your runs are in, metaopt runs FOLDER, or"
+            " make one: metaopt run"
+        )
     inside = [folder] if (folder / "run.db").is_file() else sorted(folder.iterdir())
     rows = [row for path in inside if path.is_dir() and (row := _row(path))]
     return sorted(rows, key=lambda row: (row.state == "other", -row.recorded, row.name))

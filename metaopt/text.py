@@ -4,12 +4,17 @@ import io
 import shutil
 import textwrap
 import time
+from collections.abc import Iterable, Sequence
 
 from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Column, Table
 
 from metaopt.population import Candidate
+
+WORD = 12  # letters of a word that isn't broken to make a table fit
+GUTTER = 2  # columns of the terminal between two of a table
 
 
 def clean(text: str) -> str:
@@ -63,7 +68,7 @@ def ordinal(n: int) -> str:
 def amount(count: float) -> str:
     """A count of tokens or calls to three digits: 950, 12.3 k, 4.56 M."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= unit:
+        if count >= 0.9995 * unit:  # what rounds to a thousand is one of the next
             return f"{count / unit:.3g}{name}"
     return f"{count:.0f}"
 
@@ -94,7 +99,8 @@ def fold(text: str, indent: int = 0) -> list[str]:
 def grid(*columns: str) -> Table:
     """An empty table with these headings; one that starts with ``>`` aligns to the right.
 
-    Where it is too wide, the columns that align to the left are folded.
+    Where it is too wide, the columns that align to the left are folded, at words if they have no
+    more than ``WORD`` letters.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
@@ -105,9 +111,36 @@ def grid(*columns: str) -> Table:
     return table
 
 
-def render(what: RenderableType) -> str:
-    """A table as plain text, as wide as the terminal; into a pipe, as wide as it likes."""
-    console = Console(file=io.StringIO(), width=screen_width(), markup=False, highlight=False)
+def render(table: Table) -> str:
+    """A table as plain text, as wide as the terminal; into a pipe, as wide as it likes.
+
+    Where its figures and words don't fit it is wider: a row that the terminal breaks can still be
+    read, and a figure that was cut off can't.
+    """
+    width = _fit(table.columns, screen_width())
+    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
     with console.capture() as capture:
-        console.print(what)
+        console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def _fit(columns: Sequence[Column], room: int) -> int:
+    """Narrow the columns that fold, the widest first, as far as that is needed to fit and breaks no
+    word; the width that it comes to."""
+    texts = [[str(column.header), *map(str, column.cells)] for column in columns]
+    widths = [_longest(line for text in column for line in text.split("\n")) for column in texts]
+    least = [min(WORD, _longest(word for text in column for word in text.split()))
+             for column in texts]  # fmt: skip
+    gaps = GUTTER * (len(columns) - 1)
+    while sum(widths) + gaps > room:
+        spare = [k for k, c in enumerate(columns) if not c.no_wrap and widths[k] > least[k]]
+        if not spare:
+            break
+        widths[max(spare, key=widths.__getitem__)] -= 1
+    for column, width in zip(columns, widths, strict=True):
+        column.width = width
+    return sum(widths) + gaps
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)

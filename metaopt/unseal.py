@@ -39,7 +39,7 @@ def take_test(
         record = open_record(run)
         frozen = run / "config.toml"
         config = load_config(frozen, overrides)
-        refuse_other_config(frozen.read_text(encoding="utf-8"), config, run)
+        refuse_other_config(frozen, config, run)
         _refuse_other_prompts(record)
         choose_mode(config)  # before the seal is broken for nothing
         refuse_other_papers(record.state.opened or {}, loop_papers(config, run), config)

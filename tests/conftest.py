@@ -15,6 +15,8 @@ from fake_openai import FakeOpenAI
 from inner_agent import syscalls
 from inner_agent.sandbox import bubblewrap_problem
 
+os.environ["COLUMNS"] = "240"  # what is folded mustn't hang on the terminal that tests run in
+
 
 class NetworkRefused(RuntimeError):
     """A test tried to reach beyond this machine."""

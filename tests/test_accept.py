@@ -16,9 +16,11 @@ from test_generate import PAPERS, calls, generate
 
 from inner_agent.checks import repeated
 from inner_agent.generate import Results
-from inner_agent.intake import End, Intake, Slot
+from inner_agent.intake import End, Intake, Slot, slots_of
 from inner_agent.papers import Paper
+from inner_agent.settings import Budget
 from metaopt.forecast import FIRST, Seen, forecast, items, until
+from metaopt.outlook import Outlook, seen
 
 QUESTIONS = (
     "why does the ring of the outer shaft wear",
@@ -163,6 +165,44 @@ def test_its_80_percent_interval_holds_the_final_yield() -> None:
     assert by_rate.min() > 0.75, by_rate
     assert 0.8 < np.mean(honest) < 0.92
     assert np.mean(hasty) < 0.75  # from the papers that ended first it would not hold
+
+
+def test_papers_unlike_those_to_come_say_nothing_of_them() -> None:
+    """A first batch, of 10, is told nothing; what is kept rises from one in ten to one in two."""
+    rng = np.random.default_rng(3)
+    held: dict[int, list[bool]] = {10: [], 0: []}
+    for _ in range(600):
+        kept = rng.random(100) < np.where(np.arange(100) < 10, 0.1, 0.5)
+        for unlike, inside in held.items():
+            low, high = items(Seen(kept[:30].tolist(), 70, 100, {}, {}, unlike))
+            inside.append(low <= kept.sum() <= high)
+    assert np.mean(held[10]) > 0.75
+    assert np.mean(held[0]) < 0.7  # with all papers alike it would not hold
+    assert forecast(Seen([False] * 10 + [True] * 20, 70, 60, {}, {}, 10)).chance > 0.99
+
+
+@pytest.mark.parametrize(
+    ("papers", "each", "batch", "front", "unlike", "asked"),
+    [
+        (60, 1, None, 20, 0, True),
+        (60, 1, 10, 29, 10, False),
+        (60, 1, 10, 30, 10, True),
+        (20, 1, 30, 19, 0, False),  # there is no second batch
+        (30, 2, None, 49, 0, True),
+        (30, 2, None, 50, 30, True),  # second items are left alone, and some have ended
+        (30, 2, 40, 60, 40, False),
+    ],
+)
+def test_what_a_forecast_goes_by_is_like_what_is_to_come(
+    papers: int, each: int, batch: int | None, front: int, unlike: int, asked: bool
+) -> None:
+    slots = slots_of([Paper(f"p{n}", "", Path(), "") for n in range(papers)], each)
+    done = [End(s.paper.id, False, "", 1.0, 10, 100, 1.0, s.number) for s in slots[:front]]
+    outlook = Outlook(Budget(), 1, True, lambda _line: None, batch)
+    intake = Intake(slots, 0.8, len(slots), outlook)
+    intake.recorded(done)
+    assert seen(intake, Budget(), batch).unlike == unlike
+    assert bool(intake.stopped) == asked == (outlook.latest is not None)
 
 
 @pytest.fixture(scope="module")

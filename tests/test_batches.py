@@ -148,6 +148,14 @@ def test_readers_take_several_items_a_paper(
     corpus = json.loads(found.read_text("utf-8"))["inspection"]["corpus"]
     assert (corpus["papers"], corpus["rollouts"]) == (PAPERS, EACH * PAPERS)
     assert (corpus["kept"], corpus["items"]) == (len(papers), len(made))
+    ends = {number: [r for (_, n), r in rows(several).items() if n == number]
+            for number in range(1, EACH + 1)}  # fmt: skip
+    shares = {str(n): [sum(r[2] is not None for r in of), len(of)] for n, of in ends.items()}
+    assert corpus["by_number"] == shares
+    assert list(corpus["by_batch"]) == ["0"]
+    card = (out / "README.md").read_text("utf-8")
+    assert "| items of a paper | 3 tried at most, each told of the paper's earlier ones |" in card
+    assert "batches" not in card
     capsys.readouterr()
     figure = tmp_path / "bars.png"
     assert invoke(app, ["plot", str(several), "--figure", "bars", "--out", str(figure)]) == 0
@@ -417,12 +425,14 @@ def test_an_analyzer_that_says_nothing_usable_stops_nothing(
 
 
 def test_a_digest_is_bounded_and_says_how_a_batch_went() -> None:
-    def ended(n: int, words: int) -> Ended:
-        rounds = [
+    def ended(n: int, words: int, said: str = "") -> Ended:
+        review = {"gap_reading": f"first {'far ' * words}last", "suitability": said}
+        rounds: list[dict[str, Any]] = [
             {"round": k, "outcome": "too_easy", "weak": [0.8, 0.9], "strong": None,
              "question_type": "mechanism", "question": f"start {'very ' * words}end?",
              "context": "context " * words, "feedback": "",
-             "rubric": [{"criterion": "says " * words, "weight": 3}] * 5}
+             "rubric": [{"criterion": "says " * words, "weight": 3}] * 5,
+             **({"review": review} if said else {})}
             for k in (1, 2)
         ]  # fmt: skip
         result = {"passed": n == 0, "reason": "passed" if n == 0 else "audit_failed",
@@ -436,8 +446,13 @@ def test_a_digest_is_bounded_and_says_how_a_batch_went() -> None:
     assert "# p1, item 1: audit_failed (audit: leak)" in short
     assert "## Round 2 too_easy (weak 85%)" in short
     assert "> start very very end?" in short
+    assert "uitability" not in short
+    reviewed = digest([ended(0, 2, "low"), ended(1, 2, "medium")])
+    assert "Suitability by the judge who read all attempts: low 2, medium 2." in reviewed
+    assert "review:\n>   gap reading: first far far last\n>   suitability: low\n" in reviewed
     for count in (20, 200):
-        long = digest([ended(n, 600) for n in range(count)])
+        long = digest([ended(n, 600, "low") for n in range(count)])
+        assert "last\n>   suitability: low" in long
         assert len(long) <= MOST_CHARS
         assert "start very" in long
         assert "end?" in long
@@ -549,8 +564,93 @@ def test_other_batches_than_those_recorded_are_refused(
     note.write_text("{")
     assert "put it back as it was" in refused()
     note.unlink()
+    for path in (out / "papers").glob("*/traj*.json"):
+        path.write_text("[]")
+    assert "the next batch learns from it" in refused()
     shutil.rmtree(trajectory.parent.parent)
     assert "the next batch learns from it" in refused()
+
+
+def _results(out: Path, column: str, value: Any) -> None:
+    with sqlite3.connect(out / "results.db") as db:
+        db.execute(f"UPDATE results SET {column} = ?", (value,))
+
+
+HUGE = f'{{"paper": "", "passed": true, "accepted": true, "reason": "passed", "calls": {10**400}}}'
+GENERATE, INSPECT, EXPORT, BARS = "generate", "inspect", "export", "plot"
+
+
+@pytest.mark.parametrize(
+    ("damage", "commands", "said"),
+    [
+        (("harness.json", "[]"), (GENERATE, EXPORT), "harness.json: file: Input should be"),
+        (("harness.json", '{"tree": "1"}'), (GENERATE, EXPORT), "harness.json: commit: Field"),
+        (("trusted.json", "{"), (GENERATE,), "trusted.json: not JSON"),
+        (("plan.json", '{"batch": 4}'), (GENERATE,), "plan.json: items_per_paper: Field required"),
+        (("config.toml", "="), (GENERATE, EXPORT), "config.toml: not TOML"),
+        (("data", "{}"), (GENERATE, INSPECT), "isn't as metaopt wrote it (ValidationError)"),
+        (("data", HUGE), (GENERATE, INSPECT), "isn't as metaopt wrote it (ValidationError)"),
+        (("data", b"{}"), (GENERATE, INSPECT, EXPORT, BARS), "a result isn't as metaopt wrote it"),
+        (("told", 2**60), (INSPECT, EXPORT), "a result isn't as metaopt wrote it"),
+        (("item", "[1]"), (GENERATE,), "isn't as metaopt wrote it (ItemRefused)"),
+        (("timing", "{}"), (GENERATE,), "isn't as metaopt wrote it (KeyError)"),
+        (("at", 1e300), (EXPORT,), "when an item was made isn't as metaopt wrote it"),
+        (("items.jsonl", "{}\n"), (INSPECT, EXPORT, BARS), "items.jsonl:1: "),
+    ],
+)
+def test_damage_of_a_data_set_is_one_line(
+    several: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: tuple[str, Any],
+    commands: Sequence[str], said: str,
+) -> None:  # fmt: skip
+    out, (what, value) = Path(shutil.copytree(several, tmp_path / "data")), damage
+    if (out / what).exists():
+        (out / what).write_text(value)
+    else:
+        _results(out, what, value)
+    more = {
+        EXPORT: ["--out", str(tmp_path / "x"), "--format", "jsonl", "--allow-unlicensed"],
+        BARS: ["--figure", "bars", "--out", str(tmp_path / "x.svg")],
+    }
+    for command in commands:
+        if command == GENERATE:
+            assert generate(out, *SEVERAL) == 2
+        else:
+            assert invoke(app, [command, str(out), *more.get(command, [])]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
+    batched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A data set that is done doesn't read them, and says so of those that it can't; readers say
+    what was told of any."""
+    out = tmp_path / "data"
+    shutil.copytree(batched, out)
+    (out / "learnings/batch-0001.json").write_text("{")
+    (out / "learnings/batch-0002.json").unlink()
+    for command in (
+        ["inspect", str(out)],
+        ["export", str(out), "--format", "jsonl", "--out", str(tmp_path / "export")],
+    ):
+        capsys.readouterr()
+        assert invoke(app, command) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        for line in ("1.json: ", "2.json: missing; items were made with it"):
+            assert f"learnings {out}/learnings/batch-000{line}" in said
+        if command[0] == "inspect":
+            passed = [row[2] is not None for row in rows(out).values() if row[0]]
+            assert f"with some {sum(passed)} of {len(passed)} passed" in said
+    card = (tmp_path / "export/README.md").read_text("utf-8")
+    assert f"| batches | {BATCH} rollouts each, told what the batches before had taught |" in card
+    assert "| analyzer | sim-analyzer |" in card
+    assert generate(out, *BATCHED) == 0
+    said = capsys.readouterr().err
+    assert "batch-0001.json: not JSON" in said
+    assert "batch-0002.json: missing; items were made with it" in said
+    assert (out / "items.jsonl").read_bytes() == (batched / "items.jsonl").read_bytes()
 
 
 def test_a_config_without_an_analyzer_has_no_batches(

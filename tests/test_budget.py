@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -166,15 +167,19 @@ async def test_a_provider_that_uses_more_than_it_may_is_believed_once(seed: int)
 
 
 async def test_at_the_wall_time_what_is_in_flight_is_dropped(
-    fake_openai: FakeOpenAI, tmp_path: Path
+    fake_openai: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(budget={"wall_s": 0.4}, limits={"grace_s": 0.1})
+    settings = config(budget={"wall_s": 100.0}, limits={"grace_s": 1.0})
     client = OpenAIEndpoint("e", fake_openai.base_url, fake_openai.key)
     gateway = Gateway(settings, CallStore(tmp_path / "calls.db"), {"e": client})
     fake_openai.hold()
-    with pytest.raises(BudgetExhausted, match=r"budget\.wall_s = 0\.4 is over"):
-        await gateway.ask("weak", ASK, sample="held")
-    with pytest.raises(BudgetExhausted, match=r"budget\.wall_s = 0\.4 would be passed"):
+    held = asyncio.create_task(gateway.ask("weak", ASK, sample="held"))
+    await fake_openai.arrived(1)
+    now = time.monotonic  # the loop's clock as well: its timers are due at once
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 100)
+    with pytest.raises(BudgetExhausted, match=r"budget\.wall_s = 100 is over"):
+        await held
+    with pytest.raises(BudgetExhausted, match=r"budget\.wall_s = 100 would be passed"):
         await gateway.ask("weak", ASK, sample="late")
     assert len(fake_openai.requests) == 1
     await gateway.close()

@@ -32,6 +32,7 @@ from metaopt.record import RunRecord, find, open_record
 from metaopt.repo import HarnessRepo
 from metaopt.statistics import wilson
 from metaopt.store import Event, Store, lock
+from metaopt.text import amount, grid, render
 
 ROLES = ("main_agent", "challenger", "quality_verifier", "weak", "strong", "judge", "auditor",
          "analyzer", "implementer")  # fmt: skip
@@ -592,11 +593,30 @@ def test_intervals_are_wilsons(passes: int, papers: int) -> None:
     assert wilson(passes, papers) == pytest.approx((known.low, known.high))
 
 
+def test_amounts_have_three_digits() -> None:
+    counts = [0, 999.4, 999.6, 1_234, 999_400, 999_600, 4_560_000]
+    assert [amount(n) for n in counts] == ["0", "999", "1 k", "1.23 k", "999 k", "1 M", "4.56 M"]
+
+
 def test_the_front_page_has_every_command(capsys: Capture) -> None:
     status, out, _ = ask(capsys)
     assert status == 0
     listed = set(re.findall(r"[a-z][a-z-]+", out))
     assert {str(c.name or c.callback.__name__) for c in app.registered_commands} <= listed  # type: ignore[union-attr]
+
+
+# Tables
+
+
+def test_a_table_loses_nothing_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    table = grid("harness", *[">95%"] * 4, "verdict")
+    table.add_row("a-long-name-of-a-harness", *["-10.5 to +29.5"] * 4, "can't tell")
+    head, _, *rows = render(table).splitlines()
+    assert head.split() == ["harness", *["95%"] * 4, "verdict"]
+    assert rows[0].count("-10.5 to +29.5") == 4
+    assert "".join(row.split()[0] for row in rows) == "a-long-name-of-a-harness"
+    assert [row.split()[-1] for row in rows] == ["can't", "tell"]
 
 
 # Estimate
@@ -829,6 +849,10 @@ def test_doctor_takes_a_paper_through_with_the_models(
     status, rows = diagnose()
     assert status == 0, rows
     assert "p0: passed" in rows["one-paper"]
+    status, rows = diagnose("--set", "papers.split=''")
+    assert status == 1
+    assert "papers.split isn't set: metaopt run needs it" in rows["split"]
+    assert ": passed" in rows["one-paper"]  # a data set needs no split
     # This judge gives a full answer nothing, and this auditor finds nothing in anything.
     assert "treat 6 of 13 rightly; not answer 'full'" in rows["honeypots"]
 

@@ -162,6 +162,42 @@ def test_a_copy_differs_in_nothing(
     assert "has the very items of" in capsys.readouterr().out
 
 
+def test_no_two_data_sets_have_one_name(sets: dict[str, Path], tmp_path: Path) -> None:
+    """Tables tell them apart by name; what isn't UTF-8 in one can't be written down."""
+    names = ["a/x/data", "b/x/data", "c/data", os.fsdecode(b"d/\xff")]
+    copies = [Path(shutil.copytree(sets[FIXES], tmp_path / name)) for name in names]
+    out, figures = tmp_path / "out", tmp_path / "figures.json"
+    for _ in range(2):  # the second time it is told what it was begun with
+        few = ["--sample", "2", "--attempts", "1", "--pairs", "0", "--json", str(figures)]
+        assert dataquality(out, *copies, *few) == 0
+    assert [one["name"] for one in told(out)["sets"]] == [
+        "a/x/data",
+        "b/x/data",
+        "c/data",
+        "\ufffd",
+    ]
+    assert figures.read_bytes() == (out / "dataquality.json").read_bytes()
+    assert invoke(app, ["inspect", str(copies[-1]), "--json", str(figures)]) == 0
+    assert json.loads(figures.read_text(encoding="utf-8"))["inspection"]["data"] == "?"
+
+
+def test_no_module_that_a_data_set_names_is_run(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set may be somebody else's: its task is known by name alone, its papers by path."""
+    copy, ran = Path(shutil.copytree(sets[FIXES], tmp_path / "copy")), tmp_path / "ran"
+    (copy / "task.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    config = (copy / "config.toml").read_text(encoding="utf-8")
+    named = config.replace('name = "rubric"', f'name = "{copy}/task.py"')
+    assert named != config
+    (copy / "config.toml").write_text(named, encoding="utf-8")
+    more = ["--set", "papers.path=synthetic:2:9", "--sample", "2", "--attempts", "1"]
+    assert dataquality(tmp_path / "out", copy, *more) == 0
+    assert dataquality(tmp_path / "final", copy, *more, "--items", "final") == 2
+    assert "task.py', where the config's is 'rubric'" in capsys.readouterr().err
+    assert not ran.exists()
+
+
 def test_one_method_drawn_twice_is_not_told_apart(sets: dict[str, Path], tmp_path: Path) -> None:
     """The same harness and papers with other draws: other items of the same worth."""
     again = generate(tmp_path / "again", FIXES, f"synthetic:{PAPERS}:0", "--set", "seed=1")
@@ -172,6 +208,58 @@ def test_one_method_drawn_twice_is_not_told_apart(sets: dict[str, Path], tmp_pat
     assert preference["same"] == 0
     assert difference["gap"]["low"] < 0 < difference["gap"]["high"]
     assert preference["rate"]["low"] < 0.5 < preference["rate"]["high"]
+
+
+def test_what_it_will_use_is_foretold(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Prompts as they come to be; without an audit, which may end early, also the calls."""
+    monkeypatch.setenv("COLUMNS", "120")
+    out = tmp_path / "out"
+    given = [*sets.values(), "--items", "final", "--sample", "3", "--pairs", "2"]
+    whole = [*given, "--set", "audit.llm=false", "--set", "audit.probes=false"]
+    assert dataquality(out, *whole, "--estimate") == 0
+    assert not out.exists()
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert dataquality(out, *whole) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("SIMULATED  to do: 6 items of ")
+    assert "(3 attempts of each solver) and 2 pairs in both orders: about 76 calls, " in first
+    with sqlite3.connect(out / "calls.db") as db:
+        used = db.execute("SELECT role, COUNT(*), SUM(prompt_tokens) FROM calls GROUP BY role")
+        for role, count, tokens in used:
+            calls_told, tokens_told = rows[role].split()[3], float(rows[role].split()[4]) * 1_000
+            if role == "judge":  # whose prompts hold answers, and whose replies may be unreadable
+                assert int(calls_told) == 36 <= count
+            else:
+                assert int(calls_told) == count, role
+                assert tokens_told == pytest.approx(tokens, rel=0.03), role
+    assert dataquality(out, *whole, "--estimate") == 0
+    assert "nothing is left to ask" in capsys.readouterr().out
+    real = ['endpoints.sim={ base_url = "http://127.0.0.1:9/v1" }', "models.judge.endpoint=sim"]
+    words = [word for text in real for word in ("--set", text)]
+    assert dataquality(tmp_path / "real", *given, *words, "--estimate") == 0
+    assert "no price is set for judge, so" in capsys.readouterr().out
+    assert dataquality(tmp_path / "cap", *given, "--estimate", "--set", "budget.calls=20") == 0
+    assert "budget.calls = 20 will not last" in capsys.readouterr().out
+
+
+def test_a_method_that_gave_nothing_is_told_beside_the_others(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "120")
+    out = tmp_path / "out"
+    assert dataquality(out, sets[COT], sets[FIXES], "--set", "audit.llm=false") == 0
+    said = capsys.readouterr().out
+    why = f"none of {PAPERS} papers passed ({PAPERS} not accepted)"
+    assert f"{COT} gave nothing to measure: {why}" in said
+    page = (out / "dataquality.md").read_text(encoding="utf-8").replace("\\", "")
+    assert f"| {COT} | 0 | 0 | 0 of {PAPERS} | - | - |" in page
+    assert [one["name"] for one in told(out)["sets"]] == [FIXES]
+    assert told(out)["empty"][0]["tried"] == PAPERS
+    assert told(out)["differences"] == []
 
 
 def test_stopped_by_a_budget_it_goes_on_and_pays_nothing_twice(
@@ -365,8 +453,8 @@ def test_without_a_comparer_the_rest_is_measured_and_pairs_can_follow(
     ("data", "more", "said"),
     [
         (["nowhere"], [], "no such data set"),
-        (["empty", FIXES], [], "no item yet"),
-        ([COT, FIXES], [], "--items final measures what was handed in"),
+        (["empty", FIXES], [], "no item in items.jsonl, though"),
+        ([COT], [], "not accepted); --items final measures what was handed in, passed or not"),
         (["empty", FIXES], ["--items", "final"], "no result.json below papers/ names a final item"),
         (["verifiable", FIXES], [], "of the task 'verifiable', where the config's is 'rubric'"),
         (["mixed"], [], "simulated items among others"),
@@ -395,6 +483,23 @@ def test_bad_input_is_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_data_set_without_an_item_says_how_its_papers_ended(
+    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is done, so going on with the same papers would give nothing."""
+    data, out = str(sets[COT]), str(tmp_path / "out")
+    bars = ["--figure", "bars", "--out", f"{out}.png"]
+    for command in (
+        ["inspect"], ["export", "--format", "jsonl", "--out", out], ["plot", *bars]
+    ):  # fmt: skip
+        assert invoke(app, [*command, data]) == 2
+        error = capsys.readouterr().err
+        assert f"{data}: no item, for none of {PAPERS} papers passed (" in error
+        assert "not accepted" in error
+        assert "another --harness" in error
+        assert error.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -451,3 +556,31 @@ def test_another_measurement_keeps_its_folder(
     assert said in error
     assert error.count("\n") == 1
     assert rows(made) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (("quality.json", "{}"), "quality.json: can't be read"),
+        (("quality.json", '{"format": 1}'), "quality.json: what was begun isn't as metaopt wrote"),
+        (("config.toml", "\x00"), "config.toml: not TOML"),
+        (("items", "[]"), "an item's result isn't as metaopt wrote it"),
+        (("items", '{"weak": [2.5], "strong": [0.5]}'), "an item's result isn't as metaopt wrote"),
+        (("items", '{"weak": [], "strong": []}'), "an item's result isn't as metaopt wrote it"),
+        (("pairs", '{"said": [1, 2]}'), "a pair's result isn't as metaopt wrote it"),
+    ],
+)
+def test_a_damaged_measurement_is_one_line(
+    made: Path, sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    damage: tuple[str, str], said: str,
+) -> None:  # fmt: skip
+    out, (what, text) = Path(shutil.copytree(made, tmp_path / "out")), damage
+    if (out / what).exists():
+        (out / what).write_text(text)
+    else:
+        with sqlite3.connect(out / "quality.db") as db:
+            db.execute(f"UPDATE {what} SET data = ?", (text,))
+    assert dataquality(out, *sets.values(), "--items", "final") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

@@ -449,7 +449,7 @@ def real(data: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "more", "said"),
     [
-        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl"),
+        (lambda data: (data / "items.jsonl").write_text(""), [], "no item in items.jsonl, though"),
         (lambda data: (data / "items.jsonl").unlink(), [], "not a data set"),
         (lambda data: (data / "run.db").write_text(""), [], "a run, not a data set"),
         (edited(lambda line: line.update(format=9)), [], "items.jsonl:3: format 9"),
@@ -457,6 +457,8 @@ def real(data: Path) -> None:
         (edited(lambda line: line["rubric"][1].update(weight="+8")), [], "rubric[1].weight"),
         (edited(lambda line: line.pop("rubric")), [], "items.jsonl:3: not an item: rubric"),
         (edited(lambda line: line.pop("gap")), [], "items.jsonl:3: not an item: gap"),
+        (edited(lambda line: line.update(number=10**30)), [], "items.jsonl:3: not an item: number"),
+        (edited(lambda line: line.update(format="\x1b" * 9999)), [], "items.jsonl:3: format '"),
         (lambda data: (data / "items.jsonl").write_text("{]\n"), [], "items.jsonl:1: not an item"),
         (None, ["--format", "csv"], "--format csv: give one of jsonl"),
         (None, ["--completion", "weak"], "--completion weak: give one of reference, strong"),
@@ -482,6 +484,8 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert error[:-1].isprintable()
+    assert len(error) < 3000
     assert list(mine.parent.glob("*out*")) == []
 
 
@@ -652,6 +656,7 @@ GIVEN = (
 @pytest.mark.parametrize("how", ["exact", "numeric", "symbolic"])
 def test_the_reward_compares_as_metaopt_does(how: str, made: Path, tmp_path: Path) -> None:
     """The file alone, in a Python that has no metaopt and doesn't see this folder."""
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
     data = retold(made, tmp_path / "data", name="verifiable", answer=how, tolerance=0.01)
     assert export(data, tmp_path / "out", "verl", "--test", "0") == 0
     script = (
@@ -682,6 +687,7 @@ def test_the_reward_compares_as_metaopt_does(how: str, made: Path, tmp_path: Pat
 def test_the_reward_needs_what_it_says(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
     data = retold(made, tmp_path / "data", name="verifiable", answer="symbolic")
     assert export(data, tmp_path / "out", "trl", "--test", "0") == 0
     card = (tmp_path / "out/README.md").read_text()
@@ -735,9 +741,11 @@ def test_a_task_module_isnt_run_by_an_export(made: Path, tmp_path: Path) -> None
     module.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     data = retold(made, tmp_path / "own", name=str(module))
     assert export(data, tmp_path / "out", "jsonl") == 0
-    assert export(data, tmp_path / "sft", "sft") == 0
     assert not (tmp_path / "ran").exists()
     card = (tmp_path / "out/README.md").read_text()
     assert "items of the task `code`" in card
     assert "that of the task's own module" in card
     assert str(tmp_path) not in card
+    require(find_spec("pyarrow"), "pyarrow (make setup EXTRAS=data)")
+    assert export(data, tmp_path / "sft", "sft") == 0
+    assert not (tmp_path / "ran").exists()

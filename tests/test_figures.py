@@ -377,11 +377,12 @@ def test_files_that_cant_be_read_or_written_are_one_line(
     copy = shutil.copytree(runs["data"], tmp_path / "data")
     items = (copy / "items.jsonl").read_text(encoding="utf-8")
     bars = ["--figure", "bars"]
-    for text, message in (("", "no item in items.jsonl yet"), ("{}\n", ":1: not an item")):
+    for text, message in (("", "no item in items.jsonl, though"), ("{}\n", ":1: format: Field")):
         (copy / "items.jsonl").write_text(text, encoding="utf-8")
         assert plot(runs, [str(copy)], tmp_path / "f.svg", *bars) == 2
         assert message in capsys.readouterr().err
-    (copy / "items.jsonl").write_text(f'{items}{{"half', encoding="utf-8")
+    parted = items.replace('"question": "', '"question": "\u2028')
+    (copy / "items.jsonl").write_text(f'{parted}{{"half', encoding="utf-8")
     assert plot(runs, [str(copy)], tmp_path / "f.svg", *bars) == 0  # is just being written
     assert len(items.splitlines()) == int(re.findall(r"(\d+) items?", capsys.readouterr().out)[0])
 

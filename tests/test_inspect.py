@@ -139,6 +139,24 @@ def test_a_line_that_is_still_being_written_is_left_out(made: Path, tmp_path: Pa
     assert inspected(out)["figures"] == inspected(made)["figures"]
 
 
+def test_what_passed_and_was_left_out_is_told(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a question that repeats, or because enough were kept: which isn't recorded."""
+    monkeypatch.setenv("COLUMNS", "80")
+    out = tmp_path / "data"
+    shutil.copytree(made, out)
+    lines = (out / "items.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (out / "items.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
+    inspected(out)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    flat = " ".join(told.split())
+    assert "1 rollout that passed: the question repeats, or there were enough" in flat
+    assert f"{len(lines) - 1} passed, " in flat
+    assert "1 passed and left out" in flat
+
+
 def test_planted_faults_are_counted(made: Path, tmp_path: Path) -> None:
     """Beside the made items: a copy, a near-copy, a leak, bare figures, a penalty, no type."""
     rng = Random(1)
@@ -527,8 +545,22 @@ def test_vectors_that_cant_be_had_are_one_line(
     monkeypatch.setattr(embeddings, "RETRIES", 0)
     server.embed = lambda text: [0.0, 0.0]
     refused("a vector of nothing")
+    server.embed = lambda text: [10**400, 1]
+    refused("int too large to convert to float")
     server.embed = of_words
     assert invoke(app, ["inspect", str(data), *given]) == 0  # a fault isn't kept
+
+
+@pytest.mark.parametrize("size", [1e300, 1e25, 1e-45, 1e-310])
+def test_how_long_vectors_are_changes_nothing(
+    embedder: tuple[FakeOpenAI, list[str]], tmp_path: Path, size: float
+) -> None:
+    server, given = embedder
+    server.embed = lambda text: [size * x for x in of_words(text)]
+    asked = ["Why heat?", "Why noise?", "Does heat make noise?"]
+    found = inspected(write(tmp_path / "set.jsonl", [item(text) for text in asked]), *given)
+    nearest = found["inspection"]["embedded"]["nearest"]
+    assert (nearest["least"], nearest["most"]) == pytest.approx((sqrt(0.5), sqrt(0.5)))
 
 
 # Rules, and what can't be inspected.
@@ -555,11 +587,12 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
-        ([], [], "no item yet"),
+        ([], [], "set.jsonl: holds no item"),
         (["{"], [], "set.jsonl:1: an item is a JSON object"),
         ([GOOD, GOOD | {"rubric": WEIGHTLESS}], [], "set.jsonl:2: rubric[0].weight: must be a num"),
         ([GOOD | {"rubric": []}], [], "set.jsonl:1: rubric: "),
         ([GOOD, GOOD | {"format": 2}], [], "set.jsonl:2: format 2; this version reads 1"),
+        ([GOOD, GOOD | {"rounds": 10**400}], [], "set.jsonl:2: rounds: "),
         ([GOOD, GOOD | {"task": "verifiable"}], [], "task 'verifiable' among items of task"),
         ([GOOD | {"task": "verifiable"}], [], "set.jsonl:1: rubric: must be [] in a verifiable"),
         (

@@ -111,6 +111,7 @@ async def test_half_an_emoji_is_mended(fake_openai: FakeOpenAI, endpoint: OpenEn
         (failure(503, "full"), ProviderError, 3),
         (failure(408, "late"), ProviderError, 3),
         ((200, {"Content-Type": "application/json"}, "{garbage"), ProviderError, 3),
+        ((200, {"Content-Type": "application/json"}, "[" * 200_000), ProviderError, 3),
         ((200, {"Content-Type": "text/html"}, "<html>"), ProviderError, 3),
         ((200, {}, {"error": {"message": "upstream"}}), ProviderError, 3),
         ((200, {}, {**completion(), "choices": []}), ProviderError, 3),

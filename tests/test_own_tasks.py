@@ -72,6 +72,16 @@ def test_a_module_that_is_no_task_is_one_line(
             ["task.name=verifiable", "task.rule=count", "task.strong_right_min=4"],
             "task.strong_right_min = 4, but models.strong.attempts is 3: nothing could pass",
         ),
+        (
+            DEMO,
+            ["task.name=verifiable", "criteria.gap_min=0.3", "criteria.weak_max=0.5"],
+            "criteria.weak_max, criteria.gap_min: without effect in task 'verifiable', where",
+        ),
+        (
+            DEMO,
+            ["task.name=verifiable", "criteria.preset=prose"],
+            " criteria.preset: without effec",
+        ),
         (CODE, ["task.options.cpu=1"], "task.options.cpu: this task has no such option"),
         (CODE, ["task.options.cpu_s=0.5"], "task.options.cpu_s = 0.5: give whole seconds"),
         (CODE, ["task.answer=numeric"], "task.answer: this task compares the lines as printed"),
@@ -138,3 +148,16 @@ def test_a_harness_of_another_task_is_named(tmp_path: Path, capsys: Capture) -> 
     said = capsys.readouterr().out
     assert "every item was refused, the last with" in " ".join(said.split())
     assert "--set harness.patch=populations/tasks/verifiable.diff" in said
+    path = tmp_path / "mine.py"
+    path.write_text("from inner_agent.tasks.verifiable import make\n")
+    assert generate(tmp_path / "own", DEMO, f"task.name={path}") == 0
+    assert "the simulator's challenger writes items of the built-in" in capsys.readouterr().out
+    assert invoke(app, ["doctor", DEMO, "--set", f"task.name={path}"]) == 0
+    assert f"edit {DEMO}: the simulator's challenger" in capsys.readouterr().out
+
+
+def test_thresholds_that_are_only_recorded_are_named(capsys: Capture) -> None:
+    given = ["--set", "task.name=learnable", "--set", "criteria.gap_min=0.3", "--no-paper"]
+    assert invoke(app, ["doctor", DEMO, *given]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "criteria warning gap_min set, but in task 'learnable' task.accept decides" in said

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -68,6 +69,8 @@ def test_a_folder_of_papers(tmp_path: Path) -> None:
     refused(lambda: read_paper(papers["a"], 100), "a.md: changed while in use")
     (tmp_path / "a.txt").write_text(TEXT)
     refused(lambda: find_papers(tmp_path), "paper id 'a' is there twice")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text(TEXT)
+    refused(lambda: find_papers(tmp_path), ".txt: its name isn't UTF-8; rename it")
 
 
 def test_a_manifest_of_papers(tmp_path: Path) -> None:
@@ -77,13 +80,16 @@ def test_a_manifest_of_papers(tmp_path: Path) -> None:
 
     def with_rows(*rows: Any) -> dict[str, Paper]:
         lines = (r if isinstance(r, str) else json.dumps(r) for r in rows)
-        manifest.write_text("\n".join(lines))
+        manifest.write_text("\n".join(lines), encoding="utf-8")
         return find_papers(tmp_path)
 
     row = {"id": "x/1", "file": "x.txt", "sha256": digest, "topic": "t", "license": "CC0"}
     paper = with_rows(row, "")["x/1"]
     assert (paper.title, paper.topic, paper.licence) == ("A Title", "t", "CC0")
     assert with_rows(row | {"title": "Other"})["x/1"].title == "Other"
+    parted = json.dumps(row | {"title": "A\u2028B\x85C"}, ensure_ascii=False)
+    assert with_rows(parted)["x/1"].title == "A\u2028B\x85C"
+    refused(lambda: with_rows({"id": "a", "file": "x\0.txt"}), "papers.jsonl:1: needs 'file'")
     refused(lambda: with_rows(row, row), "'x/1' is there twice")
     refused(lambda: with_rows(row, "{"), "papers.jsonl:2: not JSON")
     refused(lambda: with_rows(row, '{"id": "a", "id": "b"}'), "papers.jsonl:2: duplicate key 'id'")

@@ -4,6 +4,7 @@ What they keep it from is in ``attacks/jail.py``.
 """
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,14 @@ def test_real_endpoints_want_a_jail(monkeypatch: pytest.MonkeyPatch) -> None:
     for refused in (config(endpoints=real), config(sandbox={"mode": "bubblewrap"})):
         with pytest.raises(UserError, match=r"bubblewrap is missing; install .* sandbox\.mode"):
             choose_mode(refused)
+
+
+def test_limits_that_no_harness_can_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each would be a crash, and so a score."""
+    allowed = {resource.RLIMIT_AS: 10**9, resource.RLIMIT_CPU: 50, resource.RLIMIT_FSIZE: 2**20}
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (1, allowed[number]))
+    fit = {"memory_mb": 900, "cpu_s": 49, "file_mb": 1}
+    choose_mode(config(limits=fit, sandbox={"mode": "none"}))
+    for name, value in (("memory_mb", 1000), ("cpu_s", 50), ("file_mb", 2)):
+        with pytest.raises(UserError, match=rf"limits\.{name} = {value}: .*\(ulimit -H"):
+            choose_mode(config(limits=fit | {name: value}, sandbox={"mode": "none"}))

@@ -279,7 +279,7 @@ def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
     trajectory = next(t for t, b in boards(record) if b.rounds and b.rounds[0].trial.attempts)
     one = next(s for s in trajectory["steps"] if s["kind"] == "evaluate")
     took, pages = [], []
-    for count in (500, 4_000):
+    for count in (500, 8_000):
         strays = [one | {"item": one["item"] | {"question": f"Stray {n}?"}} for n in range(count)]
         long = trajectory | {"steps": [*trajectory["steps"], *strays, *strays[:3]]}
         board, seconds = quickest(partial(storyboard, long, RULE, 3))
@@ -292,22 +292,22 @@ def test_a_thousand_items_of_no_round_are_cut_and_all_in_the_raw_messages(
         assert steps == list(range(len(long["steps"])))
         assert max(s.stop - s.start for s in sections(board)) == MOST_STEPS
         assert len({s.name for s in sections(board)}) == len(sections(board))
-    assert took[1] < 24 * took[0]
+    assert took[1] < 50 * took[0]
     assert len(pages[1]) < 1.2 * len(pages[0])
 
 
-def test_eight_times_as_much_said_takes_no_sixty_four_times_as_long(record: RunRecord) -> None:
+def test_what_takes_long_to_say_is_read_in_one_pass(record: RunRecord) -> None:
     """A harness may tell the challenger thousands of lines, each time."""
     trajectory = next(t for t, b in boards(record) if len(b.rounds) > 1)
     took = []
-    for lines in (4_000, 32_000):
+    for lines in (500, 16_000):
         long = json.loads(json.dumps(trajectory))
         told = [{"role": "user", "content": "\n".join(f"line {n}" for n in range(lines))}]
         for step in long["steps"]:
             if step.get("agent") == "challenger":
                 step |= {"messages": told, "continues": 0}
         took.append(quickest(partial(storyboard, long, RULE, 3))[1])
-    assert took[1] < 24 * took[0]
+    assert took[1] < 150 * took[0]
 
 
 def test_what_is_missing_is_told(record: RunRecord) -> None:

@@ -139,6 +139,9 @@ def test_learnable_items_carry_the_judges_verdict(tmp_path: Path) -> None:
         assert ("suitability", "high") in shown
         assert ("suggestion", strong[0]["review"]["suggestion"]) in shown
     data = [json.loads(p.read_text()) for p in (tmp_path / "d/papers").glob("*/trajectory.json")]
+    reviewed = [r for t in data for r in t["rounds"] if r["outcome"] in ("accepted", "unsuitable")]
+    said = [s["review"] for t in data for s in t["steps"] if s.get("review")]
+    assert all(r["review"] in said for r in reviewed)  # for the learnings of a batch
     told = [s for t in data for s in t["steps"] if s.get("agent") == "challenger"]
     unsuitable = [s["review"]["suggestion"] for t in data for s in t["steps"]
                   if s.get("review") and s["status"] == "STRONG_FAILED"]  # fmt: skip

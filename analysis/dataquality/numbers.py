@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis import paired
 from analysis.compare import LEVEL, Change
+from analysis.dataquality.sets import Empty
 from analysis.paired import Floats
 from analysis.scores import Mean, mean_of
 from inner_agent.errors import UserError
@@ -97,7 +98,8 @@ class Preference:
 @dataclass(frozen=True, slots=True)
 class Quality:
     """Everything that the report, the JSON and the figure show; ``steps`` are how much was asked
-    for one time after the other, ``models`` who played which part."""
+    for one time after the other, ``models`` who played which part, ``empty`` the data sets of
+    which there is nothing to measure."""
 
     simulated: bool
     kind: str
@@ -106,11 +108,12 @@ class Quality:
     models: Mapping[str, str]
     steps: tuple[tuple[int, ...], ...]
     sets: tuple[Scored, ...]
+    empty: tuple[Empty, ...]
     differences: tuple[Difference, ...]
     preferences: tuple[Preference, ...]
 
 
-def quality(measured: Measured) -> Quality:
+def quality(measured: Measured, empty: Sequence[Empty] = ()) -> Quality:
     """Sum up a measurement.  Raises ``UserError`` where no item of a data set has scores."""
     config, plan = measured.config, measured.plan
     sets = tuple(_scored(data, measured.tried) for data in plan.sets)
@@ -125,6 +128,7 @@ def quality(measured: Measured) -> Quality:
         models={role: models[role] for role in roles if role in models},
         steps=tuple(map(tuple, steps_of(measured.folder))),
         sets=sets,
+        empty=tuple(empty),
         differences=_differences(plan.sets, sets),
         preferences=_preferences(sets, plan.pairs, measured.compared),
     )

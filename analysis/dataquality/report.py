@@ -25,9 +25,9 @@ NO_COMPARER = "quality isn't judged by pairs: the config has no models.comparer,
 def as_text(found: Quality) -> str:
     """The verdicts, then the tables, then what they mean."""
     lines = [SIMULATED] if found.simulated else []
-    lines.append(_what(found))
-    if verdicts := _verdicts(found):
-        lines += ["", *verdicts]
+    lines += fold(_what(found))
+    if verdicts := [*_empty(found), *_verdicts(found)]:
+        lines += ["", *("\n  ".join(fold(said, 2)) for said in verdicts)]
     for table in _tables(found):
         lines += ["", render(_grid(table))]
     return "\n".join([*lines, "", *(line for note in _notes(found) for line in fold(note))])
@@ -36,7 +36,7 @@ def as_text(found: Quality) -> str:
 def as_markdown(found: Quality) -> str:
     """The same as a page."""
     head: list[Block] = [SIMULATED] if found.simulated else []
-    verdicts: list[Block] = [Bullets(said)] if (said := _verdicts(found)) else []
+    verdicts: list[Block] = [Bullets(said)] if (said := [*_empty(found), *_verdicts(found)]) else []
     blocks = [*head, _what(found), *verdicts, *_tables(found), Bullets(list(_notes(found)))]
     return markdown([Section("Data sets judged alike", blocks)])
 
@@ -70,6 +70,10 @@ def _what(found: Quality) -> str:
         f"{names}, {said[found.kind]}: {several(found.attempts, 'fresh attempt')} of each solver;"
         f" {played}"
     )
+
+
+def _empty(found: Quality) -> list[str]:
+    return [f"{label(one.name)} gave nothing to measure: {one.why}" for one in found.empty]
 
 
 def _verdicts(found: Quality) -> list[str]:
@@ -136,7 +140,8 @@ def _tables(found: Quality) -> Iterator[Table]:
     yield Table(
         ("data set", ">items", ">papers", ">with an item", ">would pass [95%]", ">sound [95%]"),
         [(names[one.name] if not several_sets else letters[one.name], *_counts(one))
-         for one in found.sets],
+         for one in found.sets]
+        + [(label(one.name), "0", "0", f"0 of {one.tried}", "-", "-") for one in found.empty],
     )  # fmt: skip
     if found.differences:
         yield _differences(found.differences, letters)
@@ -159,7 +164,7 @@ def _counts(one: Scored) -> Sequence[str]:
 
 
 def _differences(found: Sequence[Difference], letters: Mapping[str, str]) -> Table:
-    head = ("points", ">papers", ">weak [95%]", ">strong [95%]", ">gap [95%]", _p_head(found))
+    head = ("delta", ">papers", ">weak [95%]", ">strong [95%]", ">gap [95%]", _p_head(found))
     return Table(head, [
         (
             f"{letters[one.second]} - {letters[one.first]}",

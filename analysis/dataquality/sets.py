@@ -1,27 +1,26 @@
 """The data sets that are to be measured: their items, and the papers that those are about."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from analysis.groups import refuse_mixed
 from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
-from inner_agent import generate, strict_json
+from analysis.nothing import none_passed, nothing_in
+from inner_agent import generate
 from inner_agent.broker import ResultFile
 from inner_agent.errors import UserError
-from inner_agent.items import Item, ItemRefused, first_error
+from inner_agent.generate import HarnessOf
+from inner_agent.items import Item, ItemRefused
 from inner_agent.papers import Paper
-from inner_agent.tasks.choice import task_of
+from inner_agent.tasks.choice import TASKS, task_of
 from inner_agent.tasks.task import Task
-from metaopt.config import RunConfig, load_config
+from metaopt.config import RunConfig, read_config
 from metaopt.dataquality import DataSet, Kind, Piece
 from metaopt.lab import papers_of
-from metaopt.measure import CACHE
-from metaopt.text import several
 
 
 @dataclass(slots=True)
@@ -42,11 +41,17 @@ class Library:
         for paper in papers_of(config, self.cache).values():
             self.found.setdefault(paper.sha256, paper)
 
+    def task_of_set(self, config: RunConfig) -> str:
+        """A data set's task by name.  A module that its config names may be somebody else's, and
+        isn't run; the one that the given config names too is known."""
+        name = config.task.name
+        return self.task.name if name not in TASKS and name == self.config.task.name else name
+
     def paper(self, data: Path, name: str, sha256: str) -> Paper:
         """Raises ``UserError`` where no paper has these bytes any more."""
         own = data / "config.toml"
         if sha256 not in self.found and own.is_file():
-            self._add(load_config(own))
+            self._add(read_config(own))
         if sha256 not in self.found:
             raise UserError(
                 f"{data}: the text of its paper {name!r} isn't among the config's papers (sha256"
@@ -64,30 +69,56 @@ class _Found:
     item: Item
 
 
-def read_sets(data: Sequence[Path], kind: Kind, config: RunConfig, out: Path) -> list[DataSet]:
-    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only).
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """A data set whose method gave no item of the kind asked for on any of ``tried`` papers."""
 
-    Raises ``UserError`` for what is no data set or has no item of that kind, for one that is named
-    twice, for items of another task than the config's, and for simulated ones among others.
+    name: str
+    simulated: bool
+    tried: int
+    why: str
+
+
+def read_sets(
+    data: Sequence[Path], kind: Kind, config: RunConfig, cache: Path
+) -> tuple[list[DataSet], list[Empty]]:
+    """The data sets, each a folder or a ``.jsonl`` file of items (accepted ones only), those whose
+    method gave nothing apart; papers that are made are put into ``cache``.
+
+    Raises ``UserError`` for what is no data set, where none has an item of that kind, for one that
+    is named twice, for items of another task than the config's, and for simulated ones among
+    others.
     """
     places = [path.resolve() for path in data]
     if twice := [path for path in places if places.count(path) > 1]:
         raise UserError(f"{twice[0]}: given twice, but it is one data set; name it once")
-    library = Library(config, out / CACHE)
+    library = Library(config, cache)
     read = _accepted if kind == "accepted" else _final
-    found = [read(path, _name(path, data), library) for path in data]
+    names = [os.fsencode(_name(path, data)).decode(errors="replace") for path in data]
+    found = [read(path, name, library) for path, name in zip(data, names, strict=True)]
     refuse_mixed([(one.name, one.simulated) for one in found])
-    return found
+    sets = [one for one in found if isinstance(one, DataSet)]
+    empty = [one for one in found if isinstance(one, Empty)]
+    if not sets:
+        instead = "; --items final measures what was handed in, passed or not"
+        raise UserError(
+            f"{data[0]}: nothing to measure, for {empty[0].why}{instead * (kind == 'accepted')}"
+        )
+    return sets, empty
 
 
 def _name(path: Path, others: Sequence[Path]) -> str:
-    """What a data set is called: its folder, with the one above where two are the same."""
-    place = path.resolve()
-    alike = sum(other.resolve().stem == place.stem for other in others)
-    return place.stem if alike == 1 else f"{place.parent.name}/{place.name}"
+    """What a data set is called: its folder, with those above it where two are the same."""
+    place, places = path.resolve(), [other.resolve() for other in others]
+    if sum(other.stem == place.stem for other in places) == 1:
+        return place.stem
+    named = (
+        ["/".join(one.parts[-n:]) for one in (place, *places)] for n in range(2, len(place.parts))
+    )
+    return next((name for name, *every in named if every.count(name) == 1), str(place))
 
 
-def _accepted(path: Path, name: str, library: Library) -> DataSet:
+def _accepted(path: Path, name: str, library: Library) -> DataSet | Empty:
     """The lines of ``items.jsonl``."""
     file, trees = items_file(path), set()
     found: list[_Found] = []
@@ -102,10 +133,9 @@ def _accepted(path: Path, name: str, library: Library) -> DataSet:
         trees.add(_tree(value))
         found.append(_Found(line.paper.id, line.paper.sha256, item))
     if not found and path.is_dir():
-        raise UserError(
-            f"{file}: no item yet, of {several(_papers(path), 'paper')}; --items final measures"
-            " what was handed in, accepted or not"
-        )
+        if why := none_passed(path):
+            return _empty(path, name, library, why)
+        raise UserError(nothing_in(path))
     if not found:
         raise UserError(f"{file}: no item; leave it out")
     tree = trees.pop() if len(trees) == 1 else ""
@@ -126,13 +156,19 @@ def _tree(value: dict[str, Any]) -> str:
     return str(harness.get("tree", "")) if isinstance(harness, dict) else ""
 
 
-def _final(path: Path, name: str, library: Library) -> DataSet:
+def _empty(path: Path, name: str, library: Library, why: str) -> Empty:
+    config = read_config(path / "config.toml")
+    _refuse_other_task(str(path), library.task_of_set(config), library.task)
+    return Empty(name, config.simulated, _papers(path), why)
+
+
+def _final(path: Path, name: str, library: Library) -> DataSet | Empty:
     """What each paper's ``result.json`` names as its final item, accepted or not."""
     if not path.is_dir():
         raise UserError(f"{path}: --items final needs the folder that metaopt generate made")
     items_file(path)
-    config = load_config(path / "config.toml")
-    _refuse_other_task(str(path), task_of(config).name, library.task)
+    config = read_config(path / "config.toml")
+    _refuse_other_task(str(path), library.task_of_set(config), library.task)
     found = [
         _Found(paper, sha256, item)
         for paper, number, sha256 in _slots(path)
@@ -142,9 +178,11 @@ def _final(path: Path, name: str, library: Library) -> DataSet:
             )
         )
     ]
+    if not found and (why := none_passed(path)) and any(path.glob("papers/*/result.json")):
+        return _empty(path, name, library, f"{why} or was handed in")
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
-    tree = str(strict_json.loads((path / "harness.json").read_bytes())["tree"])
+    tree = generate.read_json(path / "harness.json", HarnessOf).tree
     return _set(path, name, tree, config.simulated, _papers(path), found, library)
 
 
@@ -163,12 +201,7 @@ def _final_item(path: Path, task: Task) -> Item | None:
     """The item that a ``result.json`` names as final, if a solver can be shown it."""
     if not path.is_file():
         return None
-    try:
-        result = ResultFile.model_validate(strict_json.loads(path.read_bytes()))
-    except strict_json.JSONRefused as e:
-        raise UserError(f"{path}: {e}; restore it") from None
-    except ValidationError as e:
-        raise UserError(f"{path}: {first_error(e, 'file')}; restore it") from None
+    result = generate.read_json(path, ResultFile)
     final = result.final()
     try:
         item = result.item_of(final) if final else None

@@ -20,6 +20,7 @@ from analysis.export.rewards import Reward, compared_by
 from analysis.export.splits import HELD_OUT, Split
 from analysis.markdown import as_table, escape
 from analysis.report import Table
+from inner_agent.learnings import ROLE
 from inner_agent.settings import INNER_ROLES
 from inner_agent.tasks.choice import task_of
 from metaopt.text import one_line, several
@@ -122,7 +123,8 @@ def summary(card: Card, out: Path) -> str:
         ("split", ", ".join(f"{w.part} {w.rows:,}" for w in card.written) + _why_so_few(card)),
         ("licences", ", ".join(f"{one_line(name) or 'none'} {n:,}"
                                for name, n in card.licences.most_common())),
-        *((("left out", _refused(why, papers))) for why, papers in card.left_out.items()),
+        *(("left out", _refused(why, papers)) for why, papers in card.left_out.items()),
+        *(("learnings", line) for data in card.data for line in data.lost),
         ("card", str(out / "README.md")),
     ]  # fmt: skip
     lines = [f"{name:<10}{text}" for name, text in pairs]
@@ -217,7 +219,7 @@ def _written(card: Card) -> str:
 
 def _contents(card: Card) -> list[str]:
     parts = [[w.part, f"{w.rows:,}", f"{w.files:,}"] for w in card.written]
-    columns = [[f"{name}", shown(kind)] for name, kind in card.form.columns.items()]
+    columns = [[name, shown(kind)] for name, kind in card.form.columns.items()]
     return [
         "## What is in it",
         as_table(Table(["part", ">items", ">files"], parts)),
@@ -287,7 +289,7 @@ python3 -m verl.trainer.main_ppo \\
 def _origin(card: Card) -> list[str]:
     lines = ["## Where it is from"]
     for number, data in enumerate(card.data):
-        days = sorted(day for day in data.made.values())
+        days = sorted(data.made.values())
         lines += [
             f"### Data set {number + 1}" if len(card.data) > 1 else "",
             as_table(Table(["what", "value"], _facts(data, card.items[number], days))),
@@ -307,6 +309,7 @@ def _facts(data: DataSet, items: int, days: Sequence[str]) -> list[list[str]]:
     return [
         ["items here", f"{items:,}"],
         ["papers tried", f"{data.papers:,}"],
+        *_several(data),
         ["made (UTC)", days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"],
         ["simulated", "yes" if config.simulated else "no"],
         ["harness, commit", data.harness.commit],
@@ -317,6 +320,19 @@ def _facts(data: DataSet, items: int, days: Sequence[str]) -> list[list[str]]:
         ["scores are of", scored],
         ["seed", str(config.seed)],
     ]
+
+
+def _several(data: DataSet) -> list[list[str]]:
+    """What items were told of others: several of one paper, and what a batch taught the next."""
+    plan, rows = data.plan, []
+    if plan.items_per_paper > 1:
+        told = "each told of the paper's earlier ones"
+        rows.append(["items of a paper", f"{plan.items_per_paper} tried at most, {told}"])
+    if plan.batch:
+        rows.append(
+            ["batches", f"{plan.batch:,} rollouts each, told what the batches before had taught"]
+        )
+    return rows
 
 
 def _rule(data: DataSet) -> str:
@@ -336,18 +352,15 @@ def _rule(data: DataSet) -> str:
     return f"{config.task.rule}: {rule.weak_text}, {rule.strong_text}"
 
 
-def _either(words: Sequence[str]) -> str:
-    return " or ".join(words)
-
-
 def _models(data: DataSet) -> list[list[str]]:
     rows = []
-    for role in INNER_ROLES:
+    for role in (*INNER_ROLES, *([ROLE] if data.plan.batch else [])):
         if model := data.config.models.get(role):
             mode = [f"{model.attempts} attempts"] if role in ("weak", "strong") else []
             mode += [f"{model.samples} samples merged"] if model.samples > 1 else []
             mode += ["with the paper's text"] if model.paper else []
             mode += ["one criterion a call"] if model.judge_mode == "yes_no" else []
+            mode += ["learnings between batches"] if role == ROLE else []
             rows.append([role, model.model, f"{model.temperature:g}", str(model.max_tokens),
                          ", ".join(mode)])  # fmt: skip
     return rows

@@ -4,25 +4,31 @@ An item's attempts are read from its paper's folder when they are asked for, so 
 memory is one item and what solvers said of it, however large the data set is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis import tasks
 from inner_agent import generate, strict_json
 from inner_agent.checks import Key
+from inner_agent.durable import as_written
 from inner_agent.errors import UserError
+from inner_agent.generate import HarnessOf
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
 from metaopt.config import RunConfig, read_config
+from metaopt.generate import PLAN
 
 
 class _Of(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]  # as columns hold it
 
 
 class PaperOf(_Of):
@@ -34,11 +40,12 @@ class PaperOf(_Of):
     licence: str
 
 
-class HarnessOf(_Of):
-    """The harness that made an item."""
+class PlanOf(_Of):
+    """How many items of each paper were tried, at most, and how many rollouts at a time, with
+    learnings in between; of a data set without ``plan.json`` one, and no batches."""
 
-    commit: str
-    tree: str
+    items_per_paper: int = 1
+    batch: int | None = None
 
 
 class Line(_Of):
@@ -50,13 +57,13 @@ class Line(_Of):
     task: str = tasks.DEFAULT
     simulated: bool
     paper: PaperOf
-    number: Annotated[int, Field(ge=1)] = 1
+    number: Count = 1
     review: dict[str, str] = {}
     harness: HarnessOf
     weak_avg: float
     strong_avg: float
     gap: float
-    rounds: int
+    rounds: Count
     other_verdict: str
 
 
@@ -94,6 +101,7 @@ class DataSet:
     """An open data set; ``papers`` were tried, ``made`` says on which day (UTC) each slot was done:
     a paper, and which of its items.
 
+    ``lost``: files of learnings that items were made with and that can't be read, a line each.
     ``config`` may name a task module: it isn't loaded.
     """
 
@@ -102,6 +110,8 @@ class DataSet:
     harness: HarnessOf
     papers: int
     made: Mapping[Key, str]
+    plan: PlanOf
+    lost: Sequence[str]
 
     @property
     def compared(self) -> str:
@@ -132,12 +142,15 @@ def open_dataset(folder: Path) -> DataSet:
     for name in ("items.jsonl", "results.db", "harness.json", "config.toml"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
-    harness = _read(folder / "harness.json", HarnessOf)
+    harness = generate.read_json(folder / "harness.json", HarnessOf)
     with closing(generate.read_results(folder)) as db:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
-    made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
+    with as_written(folder / "results.db", "when an item was made"):
+        made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
-    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made)
+    plan = generate.read_json(folder / PLAN, PlanOf) if (folder / PLAN).exists() else PlanOf()
+    lost = generate.lost_learnings(folder)
+    return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, plan, lost)
 
 
 def entries(data: DataSet) -> Iterator[Entry]:
@@ -194,7 +207,7 @@ def attempts_of(entry: Entry) -> Attempts:
     for kind, said in (("fresh", "fresh"), ("evaluate", "in_loop")):
         weak, strong = (found.get(f"{kind}-{phase}") for phase in ("weak_only", "strong_only"))
         if weak and strong:
-            phases = [_read(path, _Phase).attempts for path in (weak, strong)]
+            phases = [generate.read_json(path, _Phase).attempts for path in (weak, strong)]
             return Attempts(said, *map(tuple, phases))  # type: ignore[arg-type]
     return Attempts("none")
 
@@ -202,14 +215,3 @@ def attempts_of(entry: Entry) -> Attempts:
 def _number(path: Path) -> tuple[int, str]:
     head = path.stem.partition("-")[0]
     return int(head) if head.isdecimal() else 0, path.name
-
-
-def _read(path: Path, kind: Any) -> Any:
-    try:
-        return kind.model_validate(strict_json.loads(path.read_bytes()))
-    except OSError as e:
-        raise UserError(f"{path}: can't be read ({e.strerror})") from None
-    except strict_json.JSONRefused as e:
-        raise UserError(f"{path}: {e}") from None
-    except ValidationError as e:
-        raise UserError(f"{path}: {first_error(e, 'file')}") from None

@@ -28,6 +28,7 @@ from analysis.export.formats import (
 )
 from analysis.export.rewards import reward_of
 from analysis.export.splits import FILE, Split, Wanted, kept_split, make_split
+from analysis.nothing import nothing_in
 from inner_agent.durable import make_folder, sync_tree
 from inner_agent.errors import UserError
 
@@ -164,7 +165,7 @@ def _divide(data: Sequence[DataSet], wish: Wish) -> Division:
         )
     for one in data:
         if next(entries(one), None) is None:
-            raise UserError(f"{one.folder}: no item in items.jsonl; go on with metaopt generate")
+            raise UserError(nothing_in(one.folder))
     split = kept_split(wish.keep) if wish.keep else make_split(items, wish.wanted)
     trained = frozenset(text for paper, text in texts if split.part(paper) == "train")
     if not trained:
@@ -216,8 +217,9 @@ def _aside(out: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    except OSError as e:
-        raise UserError(f"{out}: can't be written ({e.strerror}); give another --out") from None
+    except (OSError, UnicodeEncodeError) as e:  # pyarrow takes no name that isn't UTF-8
+        why = e.strerror if isinstance(e, OSError) else "its name isn't UTF-8"
+        raise UserError(f"{out}: can't be written ({why}); give another --out") from None
 
 
 def _write(path: Path, text: str) -> None:

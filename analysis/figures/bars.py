@@ -11,7 +11,7 @@ from analysis.groups import refuse_mixed
 from analysis.scores import Mean, Scores, scores_of
 from analysis.style import INCHES, Drawn, Width, drawable, mark_simulated, percents
 from inner_agent.errors import UserError
-from metaopt.text import several
+from metaopt.text import one_line, several
 
 MOST = {"page": 8, "column": 4}  # sets that fit
 WIDE = 0.36  # of a bar, where sets are one apart
@@ -37,7 +37,7 @@ def draw(folders: Sequence[Path], width: Width) -> Drawn:
 
 
 def _called(s: Scores) -> str:
-    return f"{s.name}, {s.harness}" if s.harness else s.name
+    return one_line(f"{s.name}, {s.harness}" if s.harness else s.name)
 
 
 def _row(s: Scores) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os.path import expandvars
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analysis.inspect.spread import Spread, spread
 from inner_agent import generate, strict_json
+from inner_agent.durable import as_written
 from inner_agent.errors import UserError
 from inner_agent.papers import MANIFEST
 from inner_agent.run_paper import PaperResult
@@ -19,12 +20,15 @@ from metaopt.statistics import wilson
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """The papers that are done, in so many ``rollouts``: how many ``passed``, of those how many
-    have an item (``kept``; the others' questions repeat), and how many items that is; how rollouts
-    (``reasons``) and rounds (``outcomes``) ended, the most frequent first; rounds of rollouts that
-    passed and of those that didn't; and what was spent.
+    have an item (``kept``; the others' questions repeat, or ``--accept`` was met before them), and
+    how many items that is; how rollouts (``reasons``) and rounds (``outcomes``) ended, the most
+    frequent first; rollouts that passed of those that are done, ``by_number`` (which of its paper's
+    items it was to make) and ``by_batch`` (whose learnings it was told; 0: none); rounds of
+    rollouts that passed and of those that didn't; and what was spent.
 
     ``topics``: done papers and those with an item, by topic; empty where the papers' manifest isn't
-    there or names none.
+    there or names none.  ``lost``: files of learnings that items were made with and that can't be
+    read any more, a line each.
     """
 
     papers: int
@@ -34,12 +38,21 @@ class Corpus:
     items: int
     reasons: dict[str, int]
     outcomes: dict[str, int]
+    by_number: dict[int, tuple[int, int]]
+    by_batch: dict[int, tuple[int, int]]
     rounds_passed: Spread | None
     rounds_failed: Spread | None
     calls: int
     tokens: int
     usd: float
     topics: dict[str, tuple[int, int]]
+    lost: tuple[str, ...]
+
+    @property
+    def left_out(self) -> int:
+        """Rollouts that passed and whose item isn't in the data set: its question repeats, or there
+        were enough before."""
+        return max(0, self.reasons.get("passed", 0) - self.items)
 
     @property
     def coverage(self) -> float:
@@ -68,13 +81,20 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
     spent: Counter[str] = Counter()
     usd = 0.0
     rounds: dict[bool, list[int]] = {True: [], False: []}
+    numbers: list[tuple[int, bool]] = []
+    batches: list[tuple[int, bool]] = []
     ids: list[str] = []
     passed: set[str] = set()
     with closing(generate.read_results(folder)) as db:
-        for paper, data in db.execute("SELECT paper, data FROM slots ORDER BY paper, number"):
-            result = PaperResult.model_validate_json(data)
+        for paper, number, told, data in db.execute(
+            "SELECT paper, number, told, data FROM slots ORDER BY paper, number"
+        ):
+            with as_written(folder / "results.db", "a result"):
+                result = PaperResult.model_validate_json(data)
             ids.append(str(paper))
             passed.update([ids[-1]] if result.passed else [])
+            numbers.append((number, result.passed))
+            batches.append((told, result.passed))
             reasons[result.reason] += 1
             outcomes.update(result.outcomes)
             rounds[result.passed].append(result.rounds)
@@ -86,9 +106,16 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
     by_topic = _by_topic(_topics(folder), papers, items.keys())
     return Corpus(
         len(papers), len(ids), len(passed), len(kept), sum(items[paper] for paper in kept),
-        dict(reasons.most_common()), dict(outcomes.most_common()), spread(rounds[True]),
-        spread(rounds[False]), spent["calls"], spent["tokens"], usd, by_topic,
+        dict(reasons.most_common()), dict(outcomes.most_common()), _passed_by(numbers),
+        _passed_by(batches), spread(rounds[True]), spread(rounds[False]), spent["calls"],
+        spent["tokens"], usd, by_topic, tuple(generate.lost_learnings(folder)),
     )  # fmt: skip
+
+
+def _passed_by(rollouts: Sequence[tuple[int, bool]]) -> dict[int, tuple[int, int]]:
+    """Passed ones and all, by number."""
+    done, passed = Counter(n for n, _ in rollouts), Counter(n for n, ok in rollouts if ok)
+    return {n: (passed[n], done[n]) for n in sorted(done)}
 
 
 def _by_topic(
@@ -107,7 +134,7 @@ def _topics(folder: Path) -> dict[str, str]:
             text = manifest.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue  # the items may have been moved here without their papers
-        for line in filter(str.strip, text.splitlines()):
+        for line in filter(str.strip, text.split("\n")):
             try:
                 row = strict_json.loads(line)
             except strict_json.JSONRefused as e:

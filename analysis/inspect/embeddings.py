@@ -164,8 +164,7 @@ async def _ask(by: Embedder, owed: dict[bytes, str], cache: Connection) -> None:
 
     async def some(part: Sequence[tuple[bytes, str]]) -> None:
         found = await endpoint.embed(by.model, [text for _, text in part])
-        pairs = ((key, np.array(v, np.float32).tobytes())
-                 for (key, _), v in zip(part, found, strict=True))  # fmt: skip
+        pairs = ((key, _scaled(v)) for (key, _), v in zip(part, found, strict=True))
         cache.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", pairs)
 
     try:
@@ -177,6 +176,14 @@ async def _ask(by: Embedder, owed: dict[bytes, str], cache: Connection) -> None:
         raise UserError(f"--embeddings {by.base_url}: {why}") from None
     finally:
         await endpoint.close()
+
+
+def _scaled(vector: Sequence[float]) -> bytes:
+    """As it is kept: the largest number is 1, so that none is too large or too small for its type
+    or for the vector's length.  Cosines stay as they are."""
+    whole = np.array(vector)
+    scaled: Vectors = (whole / np.abs(whole).max()).astype(np.float32)
+    return scaled.tobytes()
 
 
 def _endpoint(by: Embedder) -> OpenAIEndpoint:

@@ -71,7 +71,7 @@ def _scores(axes: Axes, found: Inspection) -> None:
         ("strong", found.strong_by_item, BLUE, "", found.strong.mean),
         ("weak", found.weak_by_item, SKY, "////", found.weak.mean),
     ):
-        axes.hist(values, SCORES, color=face, hatch=hatching, alpha=0.8, **EDGE,
+        axes.hist(_rounded(values), SCORES, color=face, hatch=hatching, alpha=0.8, **EDGE,
                   label=f"{name} {mean:.1%}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -81,11 +81,16 @@ def _scores(axes: Axes, found: Inspection) -> None:
     axes.legend(loc="upper right", frameon=False, ncols=2, handlelength=1.2, columnspacing=1)
 
 
+def _rounded(values: Sequence[float]) -> list[float]:
+    """As the bars' edges are: 0.8 - 0.6 isn't below 0.2."""
+    return [round(value, 9) for value in values]
+
+
 def _gaps(axes: Axes, found: Inspection) -> None:
     gap = found.gap
-    least = np.floor(20 * min(0.0, gap.least)) / 20
+    least = np.floor(round(20 * min(0.0, gap.least), 9)) / 20
     steps = (np.arange(round(20 * (1 - least)) + 1) / 20 + least).tolist()
-    axes.hist(found.gap_by_item, steps, color=GREY, **EDGE)
+    axes.hist(_rounded(found.gap_by_item), steps, color=GREY, **EDGE)
     axes.axvline(gap.median, color=DARK, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.set_xlim(least, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))

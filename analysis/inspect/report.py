@@ -14,11 +14,13 @@ from analysis.inspect.overlap import LONG, Overlap
 from analysis.inspect.rules import Checked, metrics
 from analysis.inspect.spread import POINTS, Labels, Spread
 from inner_agent.tasks.verifiable import COMMON
-from metaopt.text import amount, dollars, grid, one_line, render, several
+from metaopt.text import amount, dollars, fold, grid, one_line, ordinal, render, several
 
 SIMULATED = "SIMULATED: these items say nothing about real models"
 SHOWN = 6  # labels or topics in the report; the JSON has all
 TWINS = 3
+LOST = 400  # characters of a line on a file that is lost
+INDENT = 22  # columns left of a block's texts
 
 
 def as_json(found: Inspection, checked: Sequence[Checked]) -> str:
@@ -55,7 +57,12 @@ def failures(checked: Sequence[Checked]) -> str:
 
 
 def _block(title: str, pairs: Iterator[tuple[str, str]]) -> str:
-    return "\n".join([title, *(f"  {name:<20}{text}" for name, text in pairs)])
+    """A title, then names with their texts, which are folded beside them."""
+    lines, indent = [title], " " * INDENT
+    for name, text in pairs:
+        first, *more = fold(text, INDENT)
+        lines += [f"  {name}".ljust(INDENT) + first, *(indent + line for line in more)]
+    return "\n".join(lines)
 
 
 def _head(i: Inspection) -> str:
@@ -69,11 +76,20 @@ def _corpus(c: Corpus) -> str:
 
 def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     low, high = c.interval
-    left_out = f"; {c.passed - c.kept} more passed and repeat a question" * (c.passed > c.kept)
     several_each = f", in {c.rollouts:,} rollouts" if c.rollouts > c.papers else ""
     yield "papers done", f"{c.papers:,}{several_each}"
-    yield "with an item", f"{c.kept:,} ({c.coverage:.1%} [{low:.0%} to {high:.0%}]){left_out}"
+    yield "with an item", f"{c.kept:,} ({c.coverage:.1%} [{low:.0%} to {high:.0%}])"
     yield "rollouts by end", _counts(ends(c))
+    if c.left_out:
+        why = "the question repeats, or there were enough items before"
+        yield "left out", f"{several(c.left_out, 'rollout')} that passed: {why}"
+    if len(c.by_number) > 1:
+        shares = (f"{ordinal(n)} {k} of {of}" for n, (k, of) in c.by_number.items())
+        yield "item of paper", f"{', '.join(shares)} passed"
+    if len(c.by_batch) > 1:
+        (untold, first), later = c.by_batch[0], [v for n, v in c.by_batch.items() if n]
+        told, rest = (sum(column) for column in zip(*later, strict=True))
+        yield "by learnings", f"without {untold} of {first}, with some {told} of {rest} passed"
     yield "rounds by end", _counts({_OUTCOMES.get(name, name): n for name, n in c.outcomes.items()})
     if c.rounds_passed:
         yield "rounds, passed", _spread(c.rounds_passed)
@@ -85,6 +101,8 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
         else ""
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
+    for line in c.lost:
+        yield "learnings", one_line(line, LOST)
     if not c.topics:
         yield "topics", "not known: no manifest of the papers that names any"
         return
@@ -269,10 +287,10 @@ _OUTCOMES = {"accepted": "accepted in the loop"}
 
 
 def ends(c: Corpus) -> dict[str, int]:
-    """How rollouts ended, as it is told; passed ones whose question repeats on their own."""
+    """How rollouts ended, as it is told; passed ones whose item is left out on their own."""
     counts = {name.replace("_", " "): n for name, n in c.reasons.items()}
-    if c.passed > c.kept:
-        counts |= {"passed": c.kept, "passed, but repeats": c.passed - c.kept}
+    if c.left_out:
+        counts |= {"passed": c.items, "passed and left out": c.left_out}
     return counts
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analysis import tasks
 from analysis.inspect.answers import Final, final
 from analysis.inspect.words import Numbers, contained, numbers
+from analysis.nothing import nothing_in
 from inner_agent import generate, strict_json
 from inner_agent.checks import answer_leaks, bare_criteria, leaks, told_criteria, words_of
 from inner_agent.errors import UserError
@@ -24,6 +25,7 @@ from metaopt.text import one_line
 SHOWN = 160  # characters of a question that a report may quote
 NO_CONCERN = ("none", "no")  # how a review begins that has nothing against a rubric
 LIMITS = Audit()  # a leak is one by the same measure in every data set
+MOST = 2**53  # rounds: so many a float can count
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -45,7 +47,7 @@ class Line(BaseModel):
     weak_avg: Share
     strong_avg: Share
     gap: Annotated[float, Field(ge=-1, le=1)]
-    rounds: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1, le=MOST)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def read_items(data: Path) -> Items:
         _refuse(where, first, this)
         rows.append(_row(*this))
     if first is None:
-        raise UserError(f"{path}: no item yet; go on with metaopt generate")
+        raise UserError(nothing_in(data) if data.is_dir() else f"{path}: holds no item")
     return Items(data.resolve().name, first[0].task, first[0].simulated, tuple(rows))
 
 

@@ -49,6 +49,17 @@ def built_in(config: InnerConfig) -> Task | None:
     return task_of(config) if config.task.name in TASKS else None
 
 
+def not_played(config: InnerConfig) -> str:
+    """Why items of a task of the user's own are none, if the simulator writes them, or ``""``."""
+    writer = config.models["challenger"].endpoint
+    if config.task.name in TASKS or config.endpoints[writer].kind != "simulator":
+        return ""
+    return (
+        "the simulator's challenger writes items of the built-in tasks alone; give"
+        " models.challenger, and the solvers, real models"
+    )
+
+
 def trusted(config: InnerConfig) -> dict[str, str]:
     """sha256 of each prompt of the trusted roles and of what the task is made of, by name: part of
     what a run's numbers depend on."""
