@@ -8,13 +8,13 @@ from analysis import paired
 from analysis.compare import BASELINE, LEVEL, POWER, Comparison, Cost, Pair, labels
 from metaopt.harnesses import candidate_of_run
 from metaopt.status import SIMULATED
-from metaopt.text import amount, dollars, grid, render
+from metaopt.text import amount, dollars, fold, grid, render
 
 CHOSEN = (
     "a run's candidates were bred and chosen on these papers, and are better on them than on others"
 )
 SENTENCES = 6  # more arms than that are told in the table alone
-MODE_ARMS = 4  # columns of the table of changes; more are only in the JSON
+MODE_ARMS = 4  # of more arms, what else changed is only in the JSON
 
 
 def report(found: Comparison) -> str:
@@ -24,7 +24,7 @@ def report(found: Comparison) -> str:
     lines += [
         f"{len(found.papers)} {found.part} papers × {times}, the same draws for the same requests",
         "",
-        *_verdicts(found),
+        *("\n  ".join(fold(said, 2)) for said in _verdicts(found)),
         "",
         _rates(found),
     ]
@@ -32,8 +32,8 @@ def report(found: Comparison) -> str:
         lines += ["", _tests(found)]
     lines += ["", _costs(found)]
     if len(found.arms) <= MODE_ARMS:
-        lines += ["", _modes(found)]
-    return "\n".join([*lines, "", *_notes(found)])
+        lines += [line for table in _modes(found) for line in ("", table)]
+    return "\n".join([*lines, "", *(line for note in _notes(found) for line in fold(note))])
 
 
 def _verdicts(found: Comparison) -> list[str]:
@@ -140,19 +140,20 @@ def _cost(cost: Cost, said: Callable[[float], str]) -> tuple[str, str]:
     return said(cost.value), f"{said(cost.low)} to {high}"
 
 
-def _modes(found: Comparison) -> str:
-    """Exploratory: so many rows that some of them leave out 0 by chance."""
-    names = list(labels(found.arms).values())
-    changes = ["change a paper"] if len(names) == 2 else [f"change, {n}" for n in names[1:]]
-    table = grid("what else", *(f">{n}" for n in names), *(f">{c} [95%]" for c in changes))
-    for mode, counts in found.modes.items():
-        changed = (None if pair.same_harness else pair.modes[mode] for pair in found.pairs)
-        table.add_row(
-            mode.replace("_", " "),
-            *map(str, counts),
-            *(f"{c.difference:+.2f} [{c.low:+.2f} to {c.high:+.2f}]" if c else "" for c in changed),
-        )
-    return render(table)
+def _modes(found: Comparison) -> list[str]:
+    """A table for each arm.  Exploratory: so many rows that some of them leave out 0 by chance."""
+    first, *others = labels(found.arms).values()
+    tables = []
+    for n, (name, pair) in enumerate(zip(others, found.pairs, strict=True), 1):
+        if pair.same_harness:
+            continue
+        table = grid("what else", f">{first}", f">{name}", ">change a paper [95%]")
+        for mode, counts in found.modes.items():
+            c = pair.modes[mode]
+            change = f"{c.difference:+.2f} [{c.low:+.2f} to {c.high:+.2f}]"
+            table.add_row(mode.replace("_", " "), str(counts[0]), str(counts[n]), change)
+        tables.append(render(table))
+    return tables
 
 
 def _notes(found: Comparison) -> list[str]:

@@ -325,8 +325,12 @@ def validate(model: type[M], data: dict[str, Any], where: str) -> M:
         return model.model_validate(data)
     except ValidationError as e:
         first = e.errors(include_url=False)[0]
+        loc = first["loc"]
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{where}: {_unknown_key(model, first['loc'])}") from None
+            raise UserError(f"{where}: {_unknown_key(loc, _keys_at(model, loc))}") from None
+        if loc[-1:] == ("[key]",):  # of a table whose keys are given, such as the roles
+            known = re.findall(r"'(\w+)'", first["ctx"]["expected"])
+            raise UserError(f"{where}: {_unknown_key(loc[:-1], known)}") from None
         raise UserError(f"{where}: {first_error(e, 'config')}") from None
 
 
@@ -356,11 +360,15 @@ def resolved(value: str, folder: Path, key: str) -> str:
     return str((folder / Path(os.path.expandvars(value)).expanduser()).resolve())
 
 
-def _unknown_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table that a key is in."""
     table: type[BaseModel] | None = model
     for part in loc[:-1]:
         table = _table_at(table, str(part))
-    known = list(table.model_fields) if table else []
+    return list(table.model_fields) if table else []
+
+
+def _unknown_key(loc: tuple[int | str, ...], known: list[str]) -> str:
     near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return f"unknown key {'.'.join(map(str, loc))!r}; {hint}"

@@ -190,8 +190,7 @@ def refuse_other_config(
     if bad:
         named = ", ".join(bad[:NAMED]) + (f" and {len(bad) - NAMED} more" if bad[NAMED:] else "")
         raise UserError(
-            f"{where}: this run was started with other values of {named};"
-            " give the same config, or another --out"
+            f"{where}: begun with other values of {named}; give the same config, or another --out"
         )
 
 

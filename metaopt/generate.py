@@ -38,7 +38,7 @@ from metaopt.harnesses import export_harness
 from metaopt.lab import papers_of, remove_caches
 from metaopt.outlook import NO_STOP, Outlook, ran_out, unit
 from metaopt.progress import Progress, run_watched
-from metaopt.rollouts import freeze_inner
+from metaopt.rollouts import freeze_inner, refuse_other_inner
 from metaopt.runner import Stopped, stopped_by_full_disk
 from metaopt.store import claim
 from metaopt.text import amount, dollars, ordinal, several
@@ -85,7 +85,7 @@ def make_dataset(
         raise UserError(f"{NO_STOP}: only --accept has a forecast; leave it out")
     with stopped_by_full_disk(), ExitStack() as held:
         held.enter_context(claim(folder))
-        freeze_inner(folder, config)
+        refuse_other_inner(folder, config)
         remove_caches(folder / "cache" / "harness", folder / "cache" / "papers")
         origin = export_harness(config.harness, harness, folder / "cache" / "harness")
         slots = _slots(config, folder, wanted)
@@ -192,12 +192,16 @@ def _kept(job: Job, what: str) -> str:
 
 
 def _freeze(folder: Path, origin: Origin, wanted: Wanted, config: RunConfig) -> None:
-    """Keep which harness makes the items, and which: unless it is one of each paper, at one go;
-    and the hashes of the trusted prompts and of the task."""
+    """Keep the config, which harness makes the items, and which: unless it is one of each paper, at
+    one go; and the hashes of the trusted prompts and of the task.
+
+    Nothing is written by a command that is refused: it may name other papers, or a harness that
+    isn't there."""
     _refuse_other_harness(folder, origin)
     _refuse_other_texts(folder, config)
-    plan = _plan(wanted)
-    if plan != _refuse_other_plan(folder, wanted):
+    plan, begun = _plan(wanted), _refuse_other_plan(folder, wanted)
+    freeze_inner(folder, config)
+    if plan != begun:
         write_json(folder / PLAN, plan.model_dump())
     if not (folder / HARNESS).exists():
         write_json(folder / TRUSTED, trusted(config))

@@ -198,6 +198,9 @@ NUMERIC = [
 ]
 
 SYMBOLIC = [
+    ("2^{a} 2^{b}", "2**(a+b)", True),
+    ("2^{a}3", "3*2**a", True),
+    ("2^{a} 3", "2^{3a}", False),
     ("2x + 2", "2*(x+1)", True),
     ("y = (a+b)^2", "a^2 + 2ab + b^2", False),
     ("y = (a+b)^2", "a^2 + 2a*b + b^2", True),
@@ -211,6 +214,9 @@ SYMBOLIC = [
     ("1/3", "0.3333", False),
     ("(1, 2, 3)", "[1, 4/2, 3]", True),
     ("(1, 2)", "[1, 2]", False),  # intervals, for all one knows
+    ("0, 1", "[0, 1)", False),
+    ("p(x)", "p*x", False),
+    ("p(-x)", "-p*x", False),
     ("(1, 2)", "(2, 1)", False),
     ("oo", r"\infty", True),
     ("1/0", "2/0", False),

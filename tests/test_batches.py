@@ -645,7 +645,8 @@ def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
         assert invoke(app, command) == 0
         said = " ".join(capsys.readouterr().out.split())
         for line in ("1.json: ", "2.json: missing; items were made with it"):
-            assert f"learnings {out}/learnings/batch-000{line}" in said
+            shown = f"{out}/" * (command[0] == "export")
+            assert f"lost {shown}learnings/batch-000{line}" in said
         if command[0] == "inspect":
             passed = [row[2] is not None for row in rows(out).values() if row[0]]
             assert f"with some {sum(passed)} of {len(passed)} passed" in said

@@ -115,7 +115,11 @@ def test_papers_can_be_added(made: Path, tmp_path: Path) -> None:
     ("more", "said"),
     [
         (["--set", "models.weak.temperature=0.3"], "other values of models.weak.temperature"),
-        (["--harness", str(ROOT / "docs/examples/minimal_harness")], "made by another harness"),
+        (
+            ["--harness", str(ROOT / "docs/examples/minimal_harness"), "--papers", "synthetic:9:9"],
+            "made by another harness",
+        ),
+        (["--batch", "3", "--papers", "synthetic:9:9"], "begun without --batch"),
         (["--harness", "no-such-branch"], "no such .diff, folder, classic:NAME or RUN:CANDIDATE"),
         (["--harness", "missing.diff"], "no such file"),
         (["--harness", "nowhere:best"], "nowhere isn't a run"),
@@ -127,10 +131,22 @@ def test_papers_can_be_added(made: Path, tmp_path: Path) -> None:
 def test_bad_input_is_one_line(
     made: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
+    before = (made / "config.toml").read_bytes()
     assert generate(made, *more) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert (made / "config.toml").read_bytes() == before
+
+
+def test_a_first_command_that_is_refused_begins_nothing(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data"
+    assert generate(out, "--harness", "missing.diff") == 2
+    assert generate(out, "--accept", "100") == 2
+    assert "only 12 papers" in capsys.readouterr().err
+    assert generate(out, "--set", "limits.items=1", "--max-papers", "1") == 0
 
 
 def test_two_processes_are_kept_apart(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

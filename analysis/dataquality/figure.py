@@ -111,7 +111,8 @@ def _forest(axes: Axes, wins: Sequence[Preference], simulated: bool) -> None:
     axes.set_ylim(len(wins) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("win rate by pairs, both orders, with 95% intervals")
+    open_ones = "; grey: can't tell" if any(one.verdict == "can't tell" for one in wins) else ""
+    axes.set_xlabel(f"win rate by pairs, both orders, with 95% intervals{open_ones}")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", linewidth=0.4, color=FAINT)

@@ -132,7 +132,7 @@ def summary(card: Card, out: Path) -> str:
         ("licences", ", ".join(f"{one_line(name) or 'none'} {n:,}"
                                for name, n in card.licences.most_common())),
         *(("left out", _refused(why, papers)) for why, papers in card.left_out.items()),
-        *(("learnings", line) for data in card.data for line in data.lost),
+        *(("lost", line) for data in card.data for line in data.lost),
         ("card", str(out / "README.md")),
     ]  # fmt: skip
     lines = [f"{name:<10}{text}" for name, text in pairs]
