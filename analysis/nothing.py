@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from inner_agent import generate
+from inner_agent.durable import as_written
 from inner_agent.run_paper import PaperResult
 from metaopt.text import several
 
@@ -51,5 +52,6 @@ def _ends(folder: Path) -> tuple[int, Counter[str]]:
     with closing(generate.read_results(folder)) as db:
         for paper, data in db.execute("SELECT paper, data FROM slots ORDER BY paper, number"):
             papers.add(paper)
-            ends[PaperResult.model_validate_json(data).reason] += 1
+            with as_written(folder / "results.db", "a result"):
+                ends[PaperResult.model_validate_json(data).reason] += 1
     return len(papers), ends

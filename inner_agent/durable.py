@@ -165,9 +165,12 @@ def _named(path: Path | str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as e:
-        if e.sqlite_errorcode not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB):
+        known = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+        if e.sqlite_errorcode not in known:
             raise
         raise UserError(f"{path}: can't be opened ({e}); mend it, or give another --out") from None
+    except UnicodeDecodeError:  # SQLite's own message quotes what is damaged
+        raise UserError(f"{path}: its tables are damaged; restore it from a copy") from None
 
 
 def check_version(db: sqlite3.Connection, path: Path | str, *versions: int) -> None:

@@ -26,7 +26,7 @@ from inner_agent.durable import as_written, open_database, read_database, write_
 from inner_agent.errors import UserError
 from inner_agent.intake import End, Intake, Kept, Slot
 from inner_agent.items import first_error, parse_item
-from inner_agent.learnings import NOTHING, Ended, Learnings
+from inner_agent.learnings import NOTHING, Ended, Learnings, digest
 from inner_agent.papers import file_name, read_paper
 from inner_agent.patience import with_patience
 from inner_agent.run_paper import PaperResult, Rig, Rollout, run_paper
@@ -271,15 +271,16 @@ async def _learned(
 
 def _ended(job: Job, slot: Slot, so_far: Kept) -> Ended:
     path = slot_folder(job.folder, *slot.key) / "trajectory.json"
+    repeats = slot.key in so_far.repeats.same
     try:
-        trajectory = json.loads(path.read_text(encoding="utf-8"))
-        result, rounds = trajectory["result"], trajectory["rounds"]
-    except (OSError, ValueError, TypeError, LookupError) as e:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        ended = Ended(slot.key, slot.paper.title, told["result"], told["rounds"], repeats)
+        digest([ended])  # whatever the agent is shown of it is there
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as e:
         raise UserError(
             f"{path}: can't be read ({e}), and the next batch learns from it; put it back"
         ) from None
-    repeats = slot.key in so_far.repeats.same
-    return Ended(slot.key, slot.paper.title, result, rounds, repeats)
+    return ended
 
 
 async def _worker(job: Job, stop: int, known: str, batch: int) -> None:
@@ -406,8 +407,10 @@ def _refuse_odd_rows(db: sqlite3.Connection, table: str, path: Path) -> None:
 def lost_learnings(folder: Path) -> list[str]:
     """What items of a data set were told and isn't on record any more, a line a file."""
     with closing(read_results(folder)) as db:
-        (batches,) = db.execute("SELECT COALESCE(MAX(told), 0) FROM slots").fetchone()
-    return learnings.lost(folder, batches)
+        told = db.execute(
+            "SELECT DISTINCT told FROM slots WHERE typeof(told) = 'integer' AND told > 0 ORDER BY 1"
+        )
+        return learnings.lost(folder, [batch for (batch,) in told])
 
 
 def _append(path: Path, line: str) -> None:

@@ -117,11 +117,11 @@ def recorded(folder: Path, batch: int, items: Sequence[Key]) -> Note | None:
     return note
 
 
-def lost(folder: Path, batches: int) -> list[str]:
-    """Of the first so many batches, which later items were told of: a line for each whose learnings
-    aren't on record any more."""
+def lost(folder: Path, batches: Sequence[int]) -> list[str]:
+    """Of these batches, which later items were told of: a line for each whose learnings aren't on
+    record any more."""
     found = []
-    for path in (path_of(folder, batch) for batch in range(1, batches + 1)):
+    for path in (path_of(folder, batch) for batch in batches):
         try:
             if _read(path) is None:
                 found.append(f"{path}: missing; items were made with it")

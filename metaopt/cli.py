@@ -305,7 +305,7 @@ def told_how_to_go_on() -> Iterator[None]:
         raise typer.Exit(stop.status) from None
 
 
-def _on_one_line(error: UserError) -> str:
+def _on_one_line(error: Exception) -> str:
     """Names and texts that it quotes may be a stranger's: nothing of them steers the terminal."""
     text = clean(str(error)).replace("\n", " ")
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
@@ -320,7 +320,7 @@ def invoke(commands: Callable[..., Any], arguments: list[str] | None = None) -> 
         print(f"metaopt: {_on_one_line(e)}", file=sys.stderr)
         return 2
     except (sqlite3.Error, OSError) as e:
-        print(f"metaopt: a file can't be used: {e}", file=sys.stderr)
+        print(f"metaopt: a file can't be used: {_on_one_line(e)}", file=sys.stderr)
         return 2
     except typer.Abort:
         return 130

@@ -19,7 +19,7 @@ from metaopt.comparer import Shown, comparer_messages
 from metaopt.config import RunConfig
 from metaopt.dataquality import Pair, Piece
 from metaopt.estimate import HIGH, LOW, TYPICAL, Guess, Use, samples_of, use_table
-from metaopt.text import amount, dollars, several
+from metaopt.text import amount, dollars, fold, several
 
 TIERS: tuple[Tier, ...] = ("weak", "strong")
 
@@ -65,7 +65,8 @@ def estimate(config: RunConfig, pieces: Sequence[Piece], pairs: Sequence[Pair]) 
         " are asked for again, audits that end early, and what calls.db has already."
     )
     head = f"To do: {_what(config, pieces, pairs)}."
-    return "\n\n".join([head, use_table(config, uses), rests, *_notes(config, uses)])
+    notes = ("\n".join(fold(text)) for text in (rests, *_notes(config, uses)))
+    return "\n\n".join([head, use_table(config, uses), *notes])
 
 
 def expect(

@@ -211,6 +211,9 @@ SYMBOLIC = [
     ("1/3", "0.3333", False),
     ("(1, 2, 3)", "[1, 4/2, 3]", True),
     ("(1, 2)", "[1, 2]", False),  # intervals, for all one knows
+    ("0, 1", "[0, 1)", False),
+    ("p(x)", "p*x", False),
+    ("p(-x)", "-p*x", False),
     ("(1, 2)", "(2, 1)", False),
     ("oo", r"\infty", True),
     ("1/0", "2/0", False),

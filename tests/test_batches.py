@@ -564,9 +564,10 @@ def test_other_batches_than_those_recorded_are_refused(
     note.write_text("{")
     assert "put it back as it was" in refused()
     note.unlink()
-    for path in (out / "papers").glob("*/traj*.json"):
-        path.write_text("[]")
-    assert "the next batch learns from it" in refused()
+    for odd in ("[]", '{"result": {"passed": true}, "rounds": []}'):
+        for path in (out / "papers").glob("*/traj*.json"):
+            path.write_text(odd)
+        assert "the next batch learns from it" in refused()
     shutil.rmtree(trajectory.parent.parent)
     assert "the next batch learns from it" in refused()
 
@@ -595,6 +596,8 @@ GENERATE, INSPECT, EXPORT, BARS = "generate", "inspect", "export", "plot"
         (("item", "[1]"), (GENERATE,), "isn't as metaopt wrote it (ItemRefused)"),
         (("timing", "{}"), (GENERATE,), "isn't as metaopt wrote it (KeyError)"),
         (("at", 1e300), (EXPORT,), "when an item was made isn't as metaopt wrote it"),
+        (("results.db", b"\xda"), (GENERATE, INSPECT, EXPORT, BARS), "its tables are damaged"),
+        (("results.db", b"\x16"), (GENERATE, INSPECT, EXPORT, BARS), "results.db: can't be opened"),
         (("items.jsonl", "{}\n"), (INSPECT, EXPORT, BARS), "items.jsonl:1: "),
     ],
 )
@@ -603,7 +606,10 @@ def test_damage_of_a_data_set_is_one_line(
     commands: Sequence[str], said: str,
 ) -> None:  # fmt: skip
     out, (what, value) = Path(shutil.copytree(several, tmp_path / "data")), damage
-    if (out / what).exists():
+    if what == "results.db":
+        schema = (out / what).read_bytes()
+        (out / what).write_bytes(schema.replace(b"TABLE results (", b"TABLE results " + value))
+    elif (out / what).exists():
         (out / what).write_text(value)
     else:
         _results(out, what, value)
@@ -618,7 +624,7 @@ def test_damage_of_a_data_set_is_one_line(
             assert invoke(app, [command, str(out), *more.get(command, [])]) == 2
         error = capsys.readouterr().err
         assert said in error
-        assert error.count("\n") == 1
+        assert error[:-1].isprintable()
 
 
 def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
@@ -639,7 +645,8 @@ def test_learnings_that_were_lost_are_named_when_nothing_needs_them(
         assert invoke(app, command) == 0
         said = " ".join(capsys.readouterr().out.split())
         for line in ("1.json: ", "2.json: missing; items were made with it"):
-            assert f"learnings {out}/learnings/batch-000{line}" in said
+            shown = f"{out}/" * (command[0] == "export")
+            assert f"lost {shown}learnings/batch-000{line}" in said
         if command[0] == "inspect":
             passed = [row[2] is not None for row in rows(out).values() if row[0]]
             assert f"with some {sum(passed)} of {len(passed)} passed" in said

@@ -500,6 +500,11 @@ def test_a_data_set_without_an_item_says_how_its_papers_ended(
         assert "not accepted" in error
         assert "another --harness" in error
         assert error.count("\n") == 1
+    damaged = shutil.copytree(data, tmp_path / "damaged")
+    with sqlite3.connect(damaged / "results.db") as db:
+        db.execute("UPDATE results SET data = '{}'")
+    assert invoke(app, ["inspect", str(damaged)]) == 2
+    assert "results.db: a result isn't as metaopt wrote it" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

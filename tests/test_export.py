@@ -1,6 +1,7 @@
 """``metaopt export``: what is written loads where it is meant to, and says where it is from."""
 
 import asyncio
+import csv
 import importlib.util
 import json
 import shutil
@@ -267,6 +268,17 @@ def test_the_card_says_where_it_is_from(
         assert said in card, said
     sources = (tmp_path / "out/SOURCES.csv").read_text().splitlines()
     assert len(sources) == 1 + len(read_lines(made))
+
+
+def test_a_title_is_no_formula(mine: Path) -> None:
+    lines = read_lines(mine)
+    for line, title in zip(lines, ("=cmd|'/C calc'!A0", "\x1b[2J +1", "A = B"), strict=False):
+        line["paper"]["title"] = title
+    write_lines(mine, lines)
+    assert export(mine, mine.parent / "out", "jsonl") == 0
+    with open(mine.parent / "out" / "SOURCES.csv", newline="", encoding="utf-8") as file:
+        titles = {row["title"] for row in csv.DictReader(file)}
+    assert {"'=cmd|'/C calc'!A0", " [2J +1", "A = B"} <= titles
 
 
 def test_columns_that_are_empty_at_first_are_what_they_are_later(

@@ -23,9 +23,10 @@ from analysis.report import Table
 from inner_agent.learnings import ROLE
 from inner_agent.settings import INNER_ROLES
 from inner_agent.tasks.choice import task_of
-from metaopt.text import one_line, several
+from metaopt.text import clean, one_line, several
 
 SOURCES = "SOURCES.csv"
+FORMULA = ("=", "+", "-", "@")  # how one begins
 NAMED = 5  # papers in one line of the summary
 SIMULATED = "SIMULATED: these items say nothing about real models"
 # Those of the hub's licence names that papers come under; others are given as they are.
@@ -110,8 +111,15 @@ def write_card(card: Card, folder: Path) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["paper_id", "title", "licence", "sha256", "part", "items"])
         for paper, source in sorted(card.sources.items(), key=lambda pair: pair[0].id):
-            row = [paper.id, paper.title, paper.licence, paper.sha256, source.part, source.items]
-            table.writerow(row)
+            told = map(_cell, (paper.id, paper.title, paper.licence))
+            table.writerow([*told, paper.sha256, source.part, source.items])
+
+
+def _cell(text: str) -> str:
+    """A paper's words for a spreadsheet, which would take some for a formula: the quotation mark in
+    front says that they are text."""
+    shown = clean(text)
+    return f"'{shown}" if shown.lstrip()[:1] in FORMULA else shown
 
 
 def summary(card: Card, out: Path) -> str:
@@ -124,7 +132,7 @@ def summary(card: Card, out: Path) -> str:
         ("licences", ", ".join(f"{one_line(name) or 'none'} {n:,}"
                                for name, n in card.licences.most_common())),
         *(("left out", _refused(why, papers)) for why, papers in card.left_out.items()),
-        *(("learnings", line) for data in card.data for line in data.lost),
+        *(("lost", line) for data in card.data for line in data.lost),
         ("card", str(out / "README.md")),
     ]  # fmt: skip
     lines = [f"{name:<10}{text}" for name, text in pairs]

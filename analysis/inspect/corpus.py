@@ -103,12 +103,13 @@ def read_corpus(folder: Path, items: Mapping[str, int]) -> Corpus:
             usd += result.usd
     papers = list(dict.fromkeys(ids))
     kept = [paper for paper in papers if items.get(paper)]
+    lost = (line.removeprefix(f"{folder}/") for line in generate.lost_learnings(folder))
     by_topic = _by_topic(_topics(folder), papers, items.keys())
     return Corpus(
         len(papers), len(ids), len(passed), len(kept), sum(items[paper] for paper in kept),
         dict(reasons.most_common()), dict(outcomes.most_common()), _passed_by(numbers),
         _passed_by(batches), spread(rounds[True]), spread(rounds[False]), spent["calls"],
-        spent["tokens"], usd, by_topic, tuple(generate.lost_learnings(folder)),
+        spent["tokens"], usd, by_topic, tuple(lost),
     )  # fmt: skip
 
 

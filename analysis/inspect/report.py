@@ -87,7 +87,7 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
         shares = (f"{ordinal(n)} {k} of {of}" for n, (k, of) in c.by_number.items())
         yield "item of paper", f"{', '.join(shares)} passed"
     if len(c.by_batch) > 1:
-        (untold, first), later = c.by_batch[0], [v for n, v in c.by_batch.items() if n]
+        (untold, first), later = c.by_batch.get(0, (0, 0)), [v for n, v in c.by_batch.items() if n]
         told, rest = (sum(column) for column in zip(*later, strict=True))
         yield "by learnings", f"without {untold} of {first}, with some {told} of {rest} passed"
     yield "rounds by end", _counts({_OUTCOMES.get(name, name): n for name, n in c.outcomes.items()})
@@ -102,7 +102,7 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
     )
     yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
     for line in c.lost:
-        yield "learnings", one_line(line, LOST)
+        yield "lost", one_line(line, LOST)
     if not c.topics:
         yield "topics", "not known: no manifest of the papers that names any"
         return

@@ -13,8 +13,8 @@ from typing import Any
 from .reading import Node, NoExpression, read
 from .words import plain
 
-DIGITS = (500, 1_000)  # worked with: what the first leaves open, the second settles
-AGREED = 300  # digits that agree; what is settled to fewer, or lost in a sum to so many, is refused
+DIGITS = (300, 600)  # worked with: what the first leaves open, the second settles
+AGREED = 200  # digits that agree; what is settled to fewer, or lost in a sum to so many, is refused
 MAX_NUMBER = 50  # characters of a number
 MAX_POWER = 10**8  # bits before the point of a power, or behind it
 MAX_ANGLE = 10**40
