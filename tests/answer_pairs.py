@@ -198,6 +198,9 @@ NUMERIC = [
 ]
 
 SYMBOLIC = [
+    ("2^{a} 2^{b}", "2**(a+b)", True),
+    ("2^{a}3", "3*2**a", True),
+    ("2^{a} 3", "2^{3a}", False),
     ("2x + 2", "2*(x+1)", True),
     ("y = (a+b)^2", "a^2 + 2ab + b^2", False),
     ("y = (a+b)^2", "a^2 + 2a*b + b^2", True),

@@ -233,6 +233,8 @@ class _Reader:
             return last != "word"
         if coming.kind == "word":
             return last in ("number", "sign")
+        if coming.kind == "number":
+            return self.last.text == "}"  # 2^{a} 2^{b}
         if last == "name" and coming.text == "(":
             return self.factor()
         if coming.text == "|":
