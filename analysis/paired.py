@@ -109,7 +109,9 @@ def sign_flip(counts: NDArray[np.int64]) -> float:
 def mid_p(counts: NDArray[np.int64]) -> float:
     """The same with what is just as far off counted by half: the exact p is too cautious where few
     outcomes are possible (Fagerland, Lydersen and Laake 2013, "The McNemar Test for Binary
-    Matched-Pairs Data")."""
+    Matched-Pairs Data"); 1 where nothing differs."""
+    if not np.any(counts):
+        return 1.0
     further, as_far = _flips(counts)
     return min(1.0, further + as_far / 2)
 

@@ -141,7 +141,10 @@ def open_dataset(folder: Path) -> DataSet:
         raise UserError(f"{folder}: a run, not a data set; make one with metaopt generate")
     for name in ("items.jsonl", "results.db", "harness.json", "config.toml"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: not a data set of metaopt generate (no {name})")
+            why = "it is a file" if folder.is_file() else f"it has no {name}"
+            raise UserError(
+                f"{folder}: not a data set, for {why}; give the folder that metaopt generate made"
+            )
     harness = generate.read_json(folder / "harness.json", HarnessOf)
     with closing(generate.read_results(folder)) as db:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()

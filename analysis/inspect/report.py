@@ -100,7 +100,9 @@ def _corpus_lines(c: Corpus) -> Iterator[tuple[str, str]]:
         if c.items
         else ""
     )
-    yield "spent", f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}{each}"
+    aside = ", without the analyses of batches" if len(c.by_batch) > 1 else ""
+    whole = f"{amount(c.calls)} calls, {amount(c.tokens)} tokens, {dollars(c.usd)}"
+    yield "spent", f"{whole}{each}{aside}"
     for line in c.lost:
         yield "lost", one_line(line, LOST)
     if not c.topics:
