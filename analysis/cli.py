@@ -237,8 +237,9 @@ def inspect(
         str, typer.Option(metavar="ENV", help="The environment variable with its key.")
     ] = "",
     embeddings_near: Annotated[
-        float, typer.Option(min=0, max=1, help="Cosine from which two questions are one.")
-    ] = 0.9,
+        float | None,
+        typer.Option(min=0, max=1, help="Cosine from which two questions are one; default: 0.9."),
+    ] = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -252,9 +253,12 @@ def inspect(
 ) -> None:
     """A data set as a whole: repeats, variety, rubrics, leaks, scores, coverage, overlap."""
     from analysis.inspect.command import inspect_data
-    from analysis.inspect.embeddings import Embedder
+    from analysis.inspect.embeddings import NEAR_AT, Embedder
 
-    embedder = Embedder(*embeddings, embeddings_key, embeddings_near) if embeddings else None
+    if not embeddings and (embeddings_key or embeddings_near is not None):
+        raise UserError("--embeddings-key, --embeddings-near: give --embeddings URL MODEL too")
+    near = NEAR_AT if embeddings_near is None else embeddings_near
+    embedder = Embedder(*embeddings, embeddings_key, near) if embeddings else None
     told, failed = inspect_data(data, against, embedder, fail_on or (), json, plot)
     print(told)
     if failed:
@@ -277,14 +281,15 @@ def dataquality(
         typer.Option(help="accepted, or final: what a paper's result.json names, accepted or not."),
     ] = "accepted",
     attempts: Annotated[
-        int | None, typer.Option(min=1, help="Of each solver on each item; the config's.")
+        int | None, typer.Option(min=1, help="Of each solver on each item; default: the config's.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=2, help="Items of so many papers of each data set; all.")
+        int | None,
+        typer.Option(min=2, help="Items of so many papers of each data set; default: all."),
     ] = None,
     pairs: Annotated[
         int | None,
-        typer.Option(min=0, help="Pairs to compare of every two data sets, at most; 100."),
+        typer.Option(min=0, help="Pairs to compare of every two data sets, at most; default: 100."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the papers and pairs that are drawn.")] = 0,
     estimate: Annotated[
@@ -342,9 +347,11 @@ def export(
     ],
     test: Annotated[
         int | None,
-        typer.Option(min=0, help="Items to hold out; a fifth of the papers, 100 items at most."),
+        typer.Option(
+            min=0, help="Items to hold out; default: a fifth of the papers, 100 items at most."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the split; 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split; default: 0.")] = None,
     keep_split: Annotated[
         Path | None, typer.Option(help="An earlier export: papers stay on the side they are on.")
     ] = None,

@@ -616,6 +616,7 @@ WEIGHTLESS = [{"criterion": "says why", "weight": "+8"}]
         ([GOOD], ["--fail-on", "contaminated>0"], "give --against"),
         ([GOOD], ["--fail-on", "coverage<0.1"], "this data set has none"),
         ([GOOD], ["--fail-on", "embedded_vendi<2"], "give --embeddings"),
+        ([GOOD], ["--embeddings-near", "0.8"], "give --embeddings URL MODEL too"),
         ([GOOD], ["--embeddings", "localhost", "m"], "base_url must start with http"),
         ([GOOD], ["--against", "nowhere.jsonl"], "nowhere.jsonl: no such data set"),
         ([GOOD], ["--plot", "figure.gif"], "write it as one of"),

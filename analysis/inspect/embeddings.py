@@ -31,6 +31,7 @@ from inner_agent.settings import Endpoint, validate
 FORMAT = 1
 SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
 NAME = "embeddings"
+NEAR_AT = 0.9  # cosine, where nothing else is asked for
 BATCH = 32  # texts in a request
 IN_FLIGHT = 4  # requests
 TIMEOUT_S, OUTAGE_S, RETRIES = 300.0, 10.0, 2
