@@ -232,7 +232,7 @@ def _overview(ended: Sequence[Ended]) -> str:
 
 
 def _counts(names: Collection[str] | Iterator[str]) -> str:
-    ranked = sorted(Counter(names).items(), key=lambda x: (-x[1], x[0]))
+    ranked = sorted(Counter(map(str, names)).items(), key=lambda x: (-x[1], x[0]))
     return ", ".join(f"{name or 'none given'} {n}" for name, n in ranked[:20]) or "none"
 
 

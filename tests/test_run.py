@@ -106,7 +106,7 @@ def test_a_start_that_paid_nothing_binds_nobody(
     assert "no model 'sim-chalenger'" in capsys.readouterr().err
     kinds = ["--set", "models.main_agent.model=sim-typo"]
     assert invoke(app, [*run, *kinds]) == 2  # the challenger's typo came after a paid call
-    assert "started with other values of" in capsys.readouterr().err
+    assert "begun with other values of" in capsys.readouterr().err
     other = [*run[:3], str(tmp_path / "other"), *run[4:]]
     assert invoke(app, [*other, *kinds]) == 2
     assert invoke(app, other) == 0  # nothing was paid for: mended, it goes
