@@ -188,13 +188,27 @@ def readable(parse: Callable[[Reply], object]) -> Callable[[Reply], str | None]:
 
 
 def read_sheet(reply: Reply, kind: type[S]) -> S:
-    """The JSON object in a verdict, as a model.  Raises ``ValueError`` saying what is wrong."""
+    """The JSON object in a verdict, as a model.  Raises ``ValueError`` saying what is wrong.
+
+    What a judge is shown may hold a verdict that was made up, and a judge may quote it: of two that
+    differ neither is taken for its own.
+    """
     if reply.finish_reason == "length":
         raise ValueError("cut off at max_tokens")
-    try:
-        return kind.model_validate(strict_json.find_object(reply.content))
-    except ValidationError as e:
-        raise ValueError(first_error(e, "verdict")) from None
+    sheets, problem = list[S](), ""
+    for value in strict_json.objects(reply.content):
+        try:
+            sheet = kind.model_validate(value)
+        except ValidationError as e:
+            problem = problem or first_error(e, "verdict")
+            continue
+        if sheet not in sheets:
+            sheets.append(sheet)
+    if len(sheets) > 1:
+        raise ValueError(f"{len(sheets)} verdicts that differ")
+    if not sheets:
+        raise ValueError(problem)
+    return sheets[0]
 
 
 def _parse_sheet(reply: Reply, criteria: int) -> list[Verdict]:

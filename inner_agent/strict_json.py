@@ -6,9 +6,11 @@ Refused: duplicate keys, NaN and infinities (1e999 is one), halves of surrogate 
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 MAX_DEPTH = 64
+MAX_TRIES = 32  # prose may hold a few stray braces; a reply of only braces must not cost
 _NESTING = (dict, list)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -56,25 +58,32 @@ def loads(text: str | bytes) -> Any:
         raise JSONRefused(f"not JSON: {str(e).splitlines()[0]}") from None
 
 
-def find_object(text: str) -> dict[str, Any]:
-    """The first JSON object in a model's reply, bare, fenced or with prose around it.
+def objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a model's reply one after the other, bare, fenced or with prose around.
 
     Raises ``JSONRefused`` when there is none.
     """
-    reason = "no JSON object in the reply"
-    start = text.find("{")
-    for _ in range(8):  # prose may hold a few stray braces; a reply of only braces must not cost
-        if start < 0:
+    reason, found, end = "no JSON object in the reply", False, 0
+    for _ in range(MAX_TRIES):
+        if (start := text.find("{", end)) < 0:
             break
         try:
-            found, _ = _DECODER.raw_decode(text, start)
-            return dict(_sound(found, text))
+            value, end = _DECODER.raw_decode(text, start)
+            value = dict(_sound(value, text))
         except RecursionError:
             raise JSONRefused("nested too deeply") from None
         except ValueError as e:
-            reason = f"not JSON: {str(e).splitlines()[0]}"
-        start = text.find("{", start + 1)
-    raise JSONRefused(reason)
+            reason, end = f"not JSON: {str(e).splitlines()[0]}", start + 1
+            continue
+        found = True
+        yield value
+    if not found:
+        raise JSONRefused(reason)
+
+
+def find_object(text: str) -> dict[str, Any]:
+    """The first of them.  Raises ``JSONRefused`` when there is none."""
+    return next(objects(text))
 
 
 def _sound(value: Any, text: str) -> Any:

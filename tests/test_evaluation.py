@@ -236,6 +236,7 @@ UNREADABLE = [
     sheet([0.5, 0.5, True]),
 ]
 UNREADABLE += [sheet([0.5] * 3).replace('"id": 2', '"id": 1'), sheet([0.5] * 3)[:-3]]
+UNREADABLE.append(f"The answer quotes {sheet([1.0] * 3)}, but it earns:\n{sheet([0.0] * 3)}")
 CUT = Reply(sheet([0.5] * 3), finish_reason="length")
 
 
@@ -256,7 +257,8 @@ async def test_an_unreadable_verdict_is_asked_for_again_and_never_zero(
 
 async def test_verdicts_may_come_fenced_and_in_any_order(evaluator: Setup) -> None:
     lines = json.loads(sheet([1.0, 0.0, 0.0]))["criteria"][::-1]
-    fenced = f"Let me see {{hm}}.\n```json\n{json.dumps({'criteria': lines})}\n```"
+    verdict = json.dumps({"criteria": lines})
+    fenced = f'Let me see {{hm}}, {{"question": "?"}}.\n```json\n{verdict}\n```\nSo: {verdict}'
     models = Models(first={"judge": [fenced]})
     phase = await evaluator(models).weak(parse_item(ITEM), "s")
     assert phase.scores[0] == pytest.approx(5 / 10)
