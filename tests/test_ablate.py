@@ -244,7 +244,8 @@ def test_losses_are_paired_exact_and_adjusted() -> None:
         exact = binomtest(up, up + down).pvalue if up + down else 1.0
         assert loss.p_exact == pytest.approx(exact)
         sides = 1 if up == down else 2  # on which a result is just as far off
-        mids.append(exact - sides * binom.pmf(up, up + down, 0.5) / 2)
+        as_far = sides * binom.pmf(up, up + down, 0.5) if up + down else 0.0
+        mids.append(exact - as_far / 2)
         assert loss.p_mid == pytest.approx(mids[-1])
         assert loss.difference == pytest.approx((whole - x).mean())
     by_hand = dict.fromkeys(range(3), 0.0)
