@@ -9,8 +9,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from inner_agent import strict_json
 from inner_agent.errors import UserError
+from inner_agent.items import first_error
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def write_files(texts: Mapping[Path, str]) -> None:
@@ -115,6 +122,18 @@ def read_database(path: Path | str, *versions: int) -> sqlite3.Connection:
                     " only where it can write; copy the folder to such a place"
                 ) from None
         return _opened(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path, versions)
+
+
+def read_json(path: Path, kind: type[M]) -> M:
+    """What a file that metaopt wrote says.  Raises ``UserError`` for one that can't be read."""
+    try:
+        return kind.model_validate(strict_json.loads(path.read_bytes()))
+    except OSError as e:
+        raise UserError(f"{path}: can't be read ({e.strerror})") from None
+    except strict_json.JSONRefused as e:
+        raise UserError(f"{path}: {e}; restore it from a copy") from None
+    except ValidationError as e:
+        raise UserError(f"{path}: {first_error(e, 'file')}; restore it from a copy") from None
 
 
 @contextmanager

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from inner_agent import learnings, strict_json
+from inner_agent import learnings
 from inner_agent.checks import Key, Repeats
 from inner_agent.durable import as_written, open_database, read_database, write_files
 from inner_agent.errors import UserError
 from inner_agent.intake import End, Intake, Kept, Slot
-from inner_agent.items import first_error, parse_item
+from inner_agent.items import parse_item
 from inner_agent.learnings import NOTHING, Ended, Learnings, digest
 from inner_agent.papers import file_name, read_paper
 from inner_agent.patience import with_patience
@@ -419,21 +419,6 @@ def _append(path: Path, line: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put indented JSON on disk, making folders as needed."""
     write_files({path: _indented(value)})
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_json(path: Path, kind: type[M]) -> M:
-    """What a file of a data set's folder says.  Raises ``UserError`` for one that can't be read."""
-    try:
-        return kind.model_validate(strict_json.loads(path.read_bytes()))
-    except OSError as e:
-        raise UserError(f"{path}: can't be read ({e.strerror})") from None
-    except strict_json.JSONRefused as e:
-        raise UserError(f"{path}: {e}; restore it from a copy") from None
-    except ValidationError as e:
-        raise UserError(f"{path}: {first_error(e, 'file')}; restore it from a copy") from None
 
 
 def _indented(value: Mapping[str, Any]) -> str:

@@ -14,14 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from inner_agent import prompts, strict_json
+from inner_agent import prompts
 from inner_agent.calls import Usage
 from inner_agent.checks import Key
-from inner_agent.durable import write_files
+from inner_agent.durable import read_json, write_files
 from inner_agent.errors import ReplyRefused, RequestRejected, UserError
-from inner_agent.items import first_error
 from inner_agent.llm import Message
 from inner_agent.prompts import block
 from inner_agent.roles import TRIES, Ask, read_sheet, readable
@@ -131,16 +130,9 @@ def lost(folder: Path, batches: Sequence[int]) -> list[str]:
 
 
 def _read(path: Path) -> Note | None:
-    try:
-        note = Note.model_validate(strict_json.loads(path.read_bytes()))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as e:
-        raise UserError(f"{path}: can't be read ({e.strerror})") from None
-    except strict_json.JSONRefused as e:
-        raise UserError(f"{path}: {e}; put it back as it was") from None
-    except ValidationError as e:
-        raise UserError(f"{path}: {first_error(e, 'file')}; put it back as it was") from None
+    note = read_json(path, Note)
     if note.format != FORMAT:
         raise UserError(f"{path}: format {note.format}, this version of metaopt has {FORMAT}")
     return note

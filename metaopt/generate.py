@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from inner_agent import prompts
 from inner_agent.calls import CallStore
+from inner_agent.durable import read_json
 from inner_agent.errors import UserError
 from inner_agent.gateway import Gateway
 from inner_agent.generate import (
@@ -25,7 +26,6 @@ from inner_agent.generate import (
     Results,
     Tally,
     generate,
-    read_json,
     write_json,
 )
 from inner_agent.intake import Intake, Slot, slots_of

@@ -562,7 +562,7 @@ def test_other_batches_than_those_recorded_are_refused(
     note.write_text(note.read_text("utf-8").replace('"number": 1', '"number": 4'))
     assert "this batch was of other papers" in refused()
     note.write_text("{")
-    assert "put it back as it was" in refused()
+    assert "restore it from a copy" in refused()
     note.unlink()
     for odd in ("[]", '{"result": {"passed": true}, "rounds": []}'):
         for path in (out / "papers").glob("*/traj*.json"):

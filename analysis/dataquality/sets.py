@@ -12,6 +12,7 @@ from analysis.inspect.rows import checked, items_file, lines, refuse_unfit
 from analysis.nothing import none_passed, nothing_in
 from inner_agent import generate
 from inner_agent.broker import ResultFile
+from inner_agent.durable import read_json
 from inner_agent.errors import UserError
 from inner_agent.generate import HarnessOf
 from inner_agent.items import Item, ItemRefused
@@ -182,7 +183,7 @@ def _final(path: Path, name: str, library: Library) -> DataSet | Empty:
         return _empty(path, name, library, f"{why} or was handed in")
     if not found:
         raise UserError(f"{path}: no result.json below papers/ names a final item; leave it out")
-    tree = generate.read_json(path / "harness.json", HarnessOf).tree
+    tree = read_json(path / "harness.json", HarnessOf).tree
     return _set(path, name, tree, config.simulated, _papers(path), found, library)
 
 
@@ -201,7 +202,7 @@ def _final_item(path: Path, task: Task) -> Item | None:
     """The item that a ``result.json`` names as final, if a solver can be shown it."""
     if not path.is_file():
         return None
-    result = generate.read_json(path, ResultFile)
+    result = read_json(path, ResultFile)
     final = result.final()
     try:
         item = result.item_of(final) if final else None

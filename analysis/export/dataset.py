@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analysis import tasks
 from inner_agent import generate, strict_json
 from inner_agent.checks import Key
-from inner_agent.durable import as_written
+from inner_agent.durable import as_written, read_json
 from inner_agent.errors import UserError
 from inner_agent.generate import HarnessOf
 from inner_agent.items import Item, ItemRefused, first_error, parse_item
@@ -145,13 +145,13 @@ def open_dataset(folder: Path) -> DataSet:
             raise UserError(
                 f"{folder}: not a data set, for {why}; give the folder that metaopt generate made"
             )
-    harness = generate.read_json(folder / "harness.json", HarnessOf)
+    harness = read_json(folder / "harness.json", HarnessOf)
     with closing(generate.read_results(folder)) as db:
         rows = db.execute("SELECT paper, number, at FROM slots ORDER BY paper, number").fetchall()
     with as_written(folder / "results.db", "when an item was made"):
         made = {(p, n): datetime.fromtimestamp(at, UTC).date().isoformat() for p, n, at in rows}
     papers = len({paper for paper, _ in made})
-    plan = generate.read_json(folder / PLAN, PlanOf) if (folder / PLAN).exists() else PlanOf()
+    plan = read_json(folder / PLAN, PlanOf) if (folder / PLAN).exists() else PlanOf()
     lost = generate.lost_learnings(folder)
     return DataSet(folder, read_config(folder / "config.toml"), harness, papers, made, plan, lost)
 
@@ -210,7 +210,7 @@ def attempts_of(entry: Entry) -> Attempts:
     for kind, said in (("fresh", "fresh"), ("evaluate", "in_loop")):
         weak, strong = (found.get(f"{kind}-{phase}") for phase in ("weak_only", "strong_only"))
         if weak and strong:
-            phases = [generate.read_json(path, _Phase).attempts for path in (weak, strong)]
+            phases = [read_json(path, _Phase).attempts for path in (weak, strong)]
             return Attempts(said, *map(tuple, phases))  # type: ignore[arg-type]
     return Attempts("none")
 
